@@ -1,0 +1,127 @@
+"""The command line: joins the three packages' commands and imports each only when it is asked for.
+
+What may change here: the table of commands, as a package gains one. What a command does is in its package's `cli`.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+import traceback
+from importlib import import_module
+from importlib.metadata import version
+from typing import Annotated, Any, ClassVar
+
+import typer
+from typer.core import TyperGroup
+
+from index.errors import CrossmatchError
+
+Table = dict[str, Any]  # name -> "module:function", or a group's own table
+
+COMMANDS: Table = {
+    "demo": "service.cli:demo",
+    "model": {
+        "export": "training.cli:export_model",
+        "verify": "index.cli:verify_model",
+    },
+    "train": "training.cli:train",
+    "evaluate": "index.cli:evaluate",
+    "index": {
+        "build": "index.cli:build",
+        "info": "index.cli:info",
+    },
+    "search": "index.cli:search",
+    "serve": "service.cli:serve",
+}
+_GROUPS = {
+    "model": "Make a model bundle, or check one.",
+    "index": "Build an index of pictures, and look into it.",
+}
+_STYLE: dict[str, Any] = {"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None}
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands are imported when they are asked for."""
+
+    table: ClassVar[Table] = {}
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        """The names, in the table's order."""
+        return list(self.table)
+
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]
+        """Import a command, or None if there is none of that name."""
+        entry = self.table.get(cmd_name)
+        if entry is None:
+            return None
+        if isinstance(entry, dict):
+            return typer.main.get_command(make_group(cmd_name, dict(entry), _GROUPS[cmd_name]))
+        module, function = entry.split(":")
+        single = typer.Typer(**_STYLE)
+        single.command(cmd_name)(getattr(import_module(module), function))
+        return typer.main.get_command(single)
+
+
+def make_group(name: str, table: Table, text: str) -> typer.Typer:
+    """A group over a table of commands."""
+    cls = type(f"{name.title()}Group", (LazyGroup,), {"table": table})
+    group = typer.Typer(cls=cls, name=name, help=text, no_args_is_help=True, **_STYLE)
+    group.callback()(lambda: None)
+    return group
+
+
+def make_command() -> Any:
+    """The whole command line, as a Click command."""
+    text = "Image similarity search with embeddings trained by plain cross-entropy."
+    group = make_group("crossmatch", COMMANDS, text)
+
+    @group.callback(help=text, epilog="Start with `crossmatch demo`. Every command has --help with examples.")
+    def options(
+        _version: Annotated[
+            bool, typer.Option("--version", help="Say the version.", callback=_show_version, is_eager=True)
+        ] = False,
+    ) -> None:
+        pass
+
+    return typer.main.get_command(group)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"crossmatch {version('crossmatch')}")
+        raise typer.Exit
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command; the exit code: 0, 1 (it failed), 2 (called wrongly), 3 (refused by the gate), 130 (interrupted)."""
+    try:
+        make_command()(arguments, prog_name="crossmatch")
+    except SystemExit as stop:  # how Typer ends, after it has said what was called wrongly
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except CrossmatchError as error:
+        return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except (OSError, sqlite3.Error) as error:  # a full disk, a folder that may not be written
+        return _fail(str(error), 1)
+    except Exception as error:  # a bug: still one line, and a way to see the rest
+        return _fail(f"unexpected {type(error).__name__}: {error}; set CROSSMATCH_DEBUG=1 to see where", 1)
+    return 0
+
+
+def _fail(line: str, code: int) -> int:
+    if os.environ.get("CROSSMATCH_DEBUG"):
+        traceback.print_exc()
+    typer.echo(f"crossmatch: {line}", err=True)
+    return code
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

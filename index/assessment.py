@@ -1,0 +1,125 @@
+"""A model bundle on a data set's protocol -> retrieval figures: what `crossmatch evaluate` and training's report say.
+
+Pictures are encoded as the index encodes them, from the exported bundle, and every one counts: a bad picture ends
+the assessment. What may change here: how fast the pictures are encoded. Not which of them are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from index.bundle import Bundle
+from index.datasets import Protocol
+from index.encoder import Encoder
+from index.encoder_pool import EncoderPool
+from index.errors import ImageError, UsageError, VectorError
+from index.evaluation import KS, Figures, LabelledVectors, evaluate
+from index.images import read_bytes
+from index.sources import SourcePicture
+from index.types import Vectors
+
+Progress = Callable[[int, int], None]
+"""(pictures encoded so far, pictures in all); called from the thread that asked."""
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """The figures of one model on one protocol of one data set."""
+
+    data: str
+    protocol: str
+    model: str  # the model id
+    figures: Figures
+
+    def to_json(self) -> dict[str, Any]:
+        """What `crossmatch evaluate --json` prints; fractions, and recall by k as a string."""
+        figures = self.figures
+        return {
+            "data": self.data,
+            "protocol": self.protocol,
+            "queries": figures.queries,
+            "gallery": figures.gallery,
+            "recall": {str(k): value for k, value in figures.recall.items()},
+            "map_at_r": figures.map_at_r,
+            "r_precision": figures.r_precision,
+            "queries_without_match": figures.queries_without_match,
+            "model": self.model,
+        }
+
+
+def assess(
+    bundle: Bundle,
+    data: str,
+    protocol: Protocol,
+    threads: int | None = None,
+    on_progress: Progress | None = None,
+    ks: tuple[int, ...] = KS,
+) -> Assessment:
+    """Encode the protocol's pictures with `threads` threads (by default one a core) and evaluate them.
+
+    Raises ImageError or VectorError with the first picture that can not be encoded, UsageError where no query has a
+    match, BundleFormatError where the model can not be loaded.
+    """
+    pictures = tuple({picture.key: picture for picture in (*protocol.gallery, *protocol.queries)}.values())
+    vectors = encode_pictures(bundle, pictures, threads, on_progress)
+    figures = evaluate_vectors(protocol, pictures, vectors, ks)
+    return Assessment(data, protocol.name, bundle.manifest.model_id, figures)
+
+
+def evaluate_vectors(
+    protocol: Protocol, pictures: Sequence[SourcePicture], vectors: Vectors, ks: tuple[int, ...] = KS
+) -> Figures:
+    """Figures of a protocol from the unit vectors (n, d) float32 of `pictures`, which hold all of the protocol's.
+
+    Raises UsageError where no query has a match.
+    """
+    ids = {picture.key: row for row, picture in enumerate(pictures)}
+    labels = {label: number for number, label in enumerate(sorted({str(p.label) for p in pictures}))}
+    queries, gallery = (_label(side, vectors, ids, labels) for side in (protocol.queries, protocol.gallery))
+    return evaluate(queries, gallery, ks)
+
+
+def _label(
+    pictures: Sequence[SourcePicture], vectors: Vectors, ids: Mapping[str, int], labels: Mapping[str, int]
+) -> LabelledVectors:
+    rows = np.array([ids[picture.key] for picture in pictures], np.int64)
+    numbers = np.array([labels[str(picture.label)] for picture in pictures], np.int64)
+    return LabelledVectors(vectors[rows], numbers, rows)
+
+
+def encode_pictures(
+    bundle: Bundle,
+    pictures: Sequence[SourcePicture],
+    threads: int | None = None,
+    on_progress: Progress | None = None,
+) -> Vectors:
+    """(n, d) float32 unit vectors of `pictures`, in their order; a single-thread encoder for each of `threads`.
+
+    Raises ImageError or VectorError with the path of the first picture that can not be encoded.
+    """
+    if threads is not None and threads < 1:
+        raise UsageError("too few threads", expected="at least 1", found=threads)
+    vectors = np.empty((len(pictures), bundle.manifest.embedding_size), np.float32)
+    for row, vector in enumerate(EncoderPool(bundle, threads).map(_encode_picture, pictures)):
+        vectors[row] = vector
+        if on_progress:
+            on_progress(row + 1, len(pictures))
+    return vectors
+
+
+def _encode_picture(encoder: Encoder, picture: SourcePicture) -> Vectors:
+    data = read_bytes(picture.path, encoder.limits)
+    try:
+        return encoder.encode_bytes(data)
+    except (ImageError, VectorError) as error:
+        raise type(error)(
+            error.what,
+            where=picture.path,
+            expected=error.expected,
+            found=error.found,
+            remedy=error.remedy,
+        ) from error

@@ -1,0 +1,1 @@
+"""The index over HTTP, and the search page. No torch."""

@@ -1,0 +1,65 @@
+"""The service's commands: `serve` and `demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+IndexOption = Annotated[Path, typer.Option("--index", help="The index folder.", metavar="DIR", show_default=False)]
+HostOption = Annotated[str, typer.Option("--host", help="The address to listen on.")]
+PortOption = Annotated[int, typer.Option("--port", help="The port to listen on.", min=0, max=65535)]
+ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="Encoder threads; one a core by default.")]
+
+
+def serve(
+    index: IndexOption,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8000,
+    threads: ThreadsOption = None,
+    waiting: Annotated[int, typer.Option("--waiting", min=1, help="Searches at once; beyond that, 429.")] = 64,
+    max_bytes: Annotated[int, typer.Option("--max-bytes", min=1, help="Bytes of one picture.")] = 32 * 2**20,
+    max_pixels: Annotated[int, typer.Option("--max-pixels", min=1, help="Pixels of one picture.")] = 50_000_000,
+) -> None:
+    """Serve an index over HTTP, with the search page at / and the API's documentation at /docs.
+
+    Examples:
+
+        \b
+        crossmatch serve --index products.index
+        crossmatch serve --index products.index --port 9000
+    """
+    from index.images import ImageLimits
+    from service.server import listen, run_server
+    from service.settings import Settings
+
+    limits = ImageLimits(max_bytes=max_bytes, max_pixels=max_pixels)
+    settings = Settings(index, threads=threads, waiting=waiting, limits=limits)
+    with listen(host, port) as socket:
+        run_server(settings, socket, lambda url: typer.echo(f"Serving {index} at {url} (stop with Ctrl-C)", err=True))
+
+
+def demo(
+    images: Annotated[
+        Path | None, typer.Option("--images", help="Your own folder or CSV of pictures.", show_default=False)
+    ] = None,
+    port: PortOption = 8000,
+    home: Annotated[Path, typer.Option("--home", help="Where the model and the index are kept.")] = Path(".crossmatch"),
+    host: HostOption = "127.0.0.1",
+) -> None:
+    """Sample pictures, or your own -> an index -> the search page, in one command.
+
+    Answers from the first few hundred pictures on, while the rest are indexed. A second run finds its work done.
+
+    Examples:
+
+        \b
+        crossmatch demo
+        crossmatch demo --images ~/Pictures --port 9000
+    """
+    from service.demo import DemoPlan, run_demo
+    from service.server import listen
+
+    with listen(host, port) as socket:
+        run_demo(DemoPlan(home=home, images=images), socket)

@@ -1,0 +1,127 @@
+"""Pictures -> model -> index -> page in one command, answering while the rest is still being indexed.
+
+The build runs in a process of its own, so that searches keep their threads; both meet in the index folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from index.builder import find_complete_source
+from index.bundle import read_bundle
+from index.catalog import Catalog
+from index.errors import BundleError, CrossmatchError
+from index.layout import Layout
+from index.model_export import export_pretrained
+from index.sources import Source, read_source
+from index.terminal import print_note
+from service.sample import ATTRIBUTION, write_sample_manifest
+from service.server import run_server
+from service.settings import Settings
+
+_BACKBONE = "efficientnet_lite0"
+_ENOUGH = 256  # pictures in the index before the page opens
+_POLL_SECONDS = 0.1
+_STOP_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class DemoPlan:
+    """What a demo shows and where it keeps its work."""
+
+    home: Path
+    images: Path | None  # None: the sample
+
+    @property
+    def bundle(self) -> Path:
+        """The default model."""
+        return self.home / "model"
+
+    @property
+    def index(self) -> Path:
+        """An index folder for each source of pictures."""
+        if self.images is None:
+            return self.home / "sample.index"
+        name = hashlib.sha256(str(self.images.absolute()).encode()).hexdigest()[:8]
+        return self.home / f"{self.images.absolute().name}-{name}.index"
+
+
+def run_demo(plan: DemoPlan, bound: socket.socket) -> None:
+    """Serve the demo until interrupted. Raises what any of its steps raises."""
+    plan.home.mkdir(parents=True, exist_ok=True)
+    source = _find_source(plan)
+    _make_model(plan)
+    with _indexing(plan, source):
+        attribution = ATTRIBUTION if plan.images is None else None
+        settings = Settings(plan.index, attribution=attribution)
+        run_server(settings, bound, lambda url: _greet(url, source))
+
+
+def _find_source(plan: DemoPlan) -> Source:
+    if plan.images is not None:
+        return read_source(plan.images)
+    manifest = plan.home / "sample.csv"
+    write_sample_manifest(manifest)
+    return read_source(manifest)
+
+
+def _make_model(plan: DemoPlan) -> None:
+    try:
+        read_bundle(plan.bundle)
+    except BundleError:
+        print_note(f"Making the model {_BACKBONE} in {plan.bundle}")
+        export_pretrained(_BACKBONE, plan.bundle)
+
+
+@contextmanager
+def _indexing(plan: DemoPlan, source: Source) -> Iterator[None]:
+    """Index the source in a process of its own where that is not done yet; enough is there when this is entered."""
+    layout = Layout(plan.index)
+    if find_complete_source(layout, source.name):
+        yield
+        return
+    print_note(f"Indexing {len(source.pictures)} pictures into {plan.index}")
+    command = [sys.executable, "-m", "crossmatch", "index", "build", source.name]
+    builder = subprocess.Popen([*command, "--model", str(plan.bundle), "--index", str(plan.index)], stdout=sys.stderr)
+    try:
+        _wait_for_first(layout, builder, min(_ENOUGH, len(source.pictures)))
+        yield
+    finally:
+        _stop(builder)
+
+
+def _wait_for_first(layout: Layout, builder: subprocess.Popen[bytes], enough: int) -> None:
+    while builder.poll() is None:
+        if layout.is_index():
+            with Catalog(layout.catalog) as catalog:
+                if catalog.count_items() >= enough:
+                    return
+        time.sleep(_POLL_SECONDS)
+    if builder.returncode:
+        raise CrossmatchError("the pictures could not be indexed", found="the reason above")
+
+
+def _stop(builder: subprocess.Popen[bytes]) -> None:
+    """End the build; it goes on where it was the next time."""
+    if builder.poll() is None:
+        builder.terminate()
+        try:
+            builder.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            builder.kill()
+            builder.wait()
+
+
+def _greet(url: str, source: Source) -> None:
+    picture = source.pictures[len(source.pictures) // 3].path
+    print_note(
+        f"\nThe search page: {url}\nOr try:\n  curl -F image=@'{picture}' '{url}/v1/search?k=5'\n(stop with Ctrl-C)\n"
+    )

@@ -1,0 +1,125 @@
+"""Errors -> RFC 9457 problem documents: the one table from exceptions to HTTP statuses.
+
+What may change here: wording, and a row for a new error. No other module knows an HTTP status of an error.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from index import errors
+
+MEDIA_TYPE = "application/problem+json"
+_log = logging.getLogger(__name__)
+
+
+class Problem(BaseModel):
+    """An RFC 9457 problem document."""
+
+    type: str = Field(description="a name for the kind of problem", examples=["about:blank"])
+    title: str = Field(description="the same for every problem of the kind", examples=["Unprocessable Content"])
+    status: int = Field(description="the HTTP status again", examples=[422])
+    detail: str = Field(description="what is wrong this time, what was expected, and what to do")
+
+
+class BodyTooLargeError(errors.ImageTooLargeError):
+    """The request's body has too many bytes."""
+
+
+class BadFormError(errors.UsageError):
+    """The request's body is not the form that was asked for."""
+
+
+class UnsupportedBodyError(errors.UsageError):
+    """The request's body is of another media type."""
+
+
+class SlowBodyError(errors.UsageError):
+    """The request's body takes too long to come in."""
+
+
+class BusyError(errors.CrossmatchError):
+    """As many requests wait as may wait."""
+
+
+STATUSES: Mapping[type[errors.CrossmatchError], int] = {
+    BusyError: 429,
+    SlowBodyError: 408,
+    UnsupportedBodyError: 415,
+    errors.UnsupportedImageError: 415,
+    errors.ImageTooLargeError: 413,
+    errors.ImageError: 422,
+    errors.VectorError: 422,
+    errors.UsageError: 422,
+    errors.ItemNotFoundError: 404,
+    errors.OriginalMissingError: 410,
+    errors.IndexDataError: 503,
+    errors.CrossmatchError: 503,
+}
+
+
+_UNROUTED = {  # what the router itself refuses
+    404: "there is nothing at this address; /docs lists what there is",
+    405: "this address does not take this method; the header Allow names those it takes",
+}
+
+
+def status_of(error: errors.CrossmatchError) -> int:
+    """The status of the nearest class in the table."""
+    return next(STATUSES[cls] for cls in type(error).__mro__ if cls in STATUSES)
+
+
+def make_problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """A problem document as a response."""
+    problem = Problem(type="about:blank", title=HTTPStatus(status).phrase, status=status, detail=detail)
+    return JSONResponse(problem.model_dump(), status, headers, media_type=MEDIA_TYPE)
+
+
+def describe_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route, for its OpenAPI."""
+    # The schema itself and not `model`, which FastAPI would list as plain JSON too.
+    content = {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
+    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+
+
+def explain(error: errors.CrossmatchError) -> str:
+    """The error's line without the place, which on a server is a path of the server's."""
+    return str(error).removeprefix(f"{error.where}: ") if error.where else str(error)
+
+
+def install_problems(app: FastAPI) -> None:
+    """Answer every error of the app with a problem document."""
+
+    @app.exception_handler(errors.CrossmatchError)
+    async def answer_ours(_request: Request, error: errors.CrossmatchError) -> JSONResponse:
+        status = status_of(error)
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            _log.error("%s", error)  # its line names paths, which are for the log alone
+            return make_problem(status, "the index can not answer now; the service's log says why")
+        headers = {"Retry-After": "1"} if status == HTTPStatus.TOO_MANY_REQUESTS else None
+        return make_problem(status, explain(error), headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def answer_validation(_request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"][1:]) or "the request"
+        return make_problem(422, f"{name}: {first['msg']} (found {str(first.get('input'))[:100]!r})")
+
+    @app.exception_handler(HTTPException)
+    async def answer_http(_request: Request, error: HTTPException) -> JSONResponse:
+        detail = _UNROUTED.get(error.status_code, str(error.detail))
+        return make_problem(error.status_code, detail, error.headers)
+
+    @app.exception_handler(Exception)
+    async def answer_bug(_request: Request, error: Exception) -> JSONResponse:
+        _log.error("unexpected %s", type(error).__name__, exc_info=error)
+        return make_problem(500, "unexpected error; the service's log has the details")

@@ -1,0 +1,56 @@
+"""`POST /v1/search`: a picture in, the nearest items out."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse
+
+from index.searcher import MAX_K
+from service.answers import SearchAnswer
+from service.problems import describe_problems
+from service.routes import EngineDependency
+from service.uploads import read_image
+
+router = APIRouter(prefix="/v1", tags=["search"])
+
+_FORM: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["image"],
+                    "properties": {
+                        "image": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "A JPEG, PNG, WebP, GIF (first frame), BMP, TIFF or AVIF file.",
+                        }
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+@router.post(
+    "/search",
+    response_model=SearchAnswer,
+    responses=describe_problems(408, 413, 415, 422, 429, 503),
+    openapi_extra=_FORM,
+    summary="Find the items that look most like a picture",
+)
+async def search(
+    request: Request,
+    engine: EngineDependency,
+    k: Annotated[int, Query(ge=1, le=MAX_K, description="How many items to return.")] = 10,
+) -> JSONResponse:
+    """Send the picture as the file `image` of a multipart form."""
+    with engine.admit():
+        data = await read_image(request, engine.settings.limits.max_bytes, engine.settings.upload_seconds)
+        result, took_ms = await engine.search(data, k)
+    return JSONResponse(result.to_json(took_ms))

@@ -1,0 +1,39 @@
+"""What the service says of itself: the index, and whether it lives and is ready."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from service.answers import Building, Health, IndexAnswer
+from service.problems import describe_problems
+from service.routes import EngineDependency
+
+router = APIRouter(tags=["status"])
+
+
+@router.get("/v1/index", responses=describe_problems(503), summary="What the index holds")
+async def read_index(engine: EngineDependency) -> IndexAnswer:
+    """The generation that answers, its model, how many items, and how far a build has come."""
+    info = await engine.ask(lambda searcher: searcher.info())
+    building = await engine.ask(lambda _: engine.read_building())
+    return IndexAnswer(
+        generation=info.generation,
+        model=info.model,
+        size=info.size,
+        recall=info.recall,
+        building=Building(**building) if building else None,
+        attribution=engine.settings.attribution,
+    )
+
+
+@router.get("/healthz", summary="Whether the process lives")
+async def read_health() -> Health:
+    """Yes, as long as it answers."""
+    return Health(status="alive")
+
+
+@router.get("/readyz", responses=describe_problems(503), summary="Whether it can answer searches")
+async def read_readiness(engine: EngineDependency) -> Health:
+    """Yes once the index is open and a golden picture came out right; 503 if the index can not be read now."""
+    await engine.ask(lambda searcher: searcher.info())
+    return Health(status="ready")

@@ -1,0 +1,55 @@
+"""A socket and settings -> a running server, until it is told to stop."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable
+
+import uvicorn
+
+from index.errors import UsageError
+from service.app import create_app
+from service.engine import Engine
+from service.settings import Settings
+
+_DRAIN_SECONDS = 10  # that running requests may still take once the server is told to stop
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket, taken before any long work begins. Raises UsageError if the address can not be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise UsageError("no such address", where=host, found=error, remedy="give another --host") from error
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+        bound.listen(128)  # also finds a port that another process listens on
+    except OSError as error:
+        bound.close()
+        what = "the port is in use" if error.errno == errno.EADDRINUSE else "the address can not be had"
+        raise UsageError(
+            what, where=f"{host}:{port}", found=error.strerror, remedy="stop what uses it, or give another --port"
+        ) from error
+    return bound
+
+
+def address_of(bound: socket.socket) -> str:
+    """The address that a browser goes to."""
+    host, port = bound.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def run_server(settings: Settings, bound: socket.socket, on_ready: Callable[[str], None]) -> None:
+    """Serve until interrupted; `on_ready` is told the address. Raises what opening the index raises."""
+    with Engine(settings) as engine:
+        config = uvicorn.Config(
+            create_app(settings, engine),
+            log_level="warning",
+            server_header=False,
+            timeout_graceful_shutdown=_DRAIN_SECONDS,
+        )
+        on_ready(address_of(bound))
+        uvicorn.Server(config).run(sockets=[bound])

@@ -1,0 +1,20 @@
+"""What a service is told when it starts. Each field is an option of `crossmatch serve`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from index.images import ImageLimits
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides how one service behaves."""
+
+    index: Path
+    threads: int | None = None  # encoder threads; None: one a core
+    waiting: int = 64  # searches that may wait or run at once; beyond that: 429
+    upload_seconds: float = 60.0  # that one body may take to come in
+    limits: ImageLimits = field(default_factory=ImageLimits)  # of one picture
+    attribution: str | None = None  # shown on the page, for pictures whose licence asks for it

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from index.bundle import read_bundle
+from index.errors import UsageError
+from training import cli
+
+TINY = """
+data: {name: folder}
+model: {backbone: test_resnet, weights: none}
+augmentation: {input_size: 32, resize: 36}
+train: {epochs: 1, batch_size: 8, device: cpu}
+"""
+
+
+@pytest.fixture
+def app() -> typer.Typer:
+    app = typer.Typer()
+    app.command("train")(cli.train)
+    app.command("export")(cli.export_model)
+    return app
+
+
+def test_train_from_a_file_and_words(app: typer.Typer, tmp_path: Path, drawn_pictures: Path) -> None:
+    config = tmp_path / "run.yaml"
+    config.write_text(TINY, encoding="utf-8")
+    words = ["train", str(config), f"data.root={drawn_pictures}", "train.seed=3", "--output", str(tmp_path / "run")]
+    result = CliRunner().invoke(app, [*words, "--json"], catch_exceptions=False)
+    assert result.exit_code == 0
+    printed = json.loads(result.stdout)
+    bundle = read_bundle(tmp_path / "run" / "bundle")
+    assert printed == {
+        "bundle": str(bundle.folder), "model": bundle.manifest.model_id, "epochs": 1, "held_out": None,
+    }  # fmt: skip
+    assert bundle.manifest.training is not None
+    assert bundle.manifest.training.seed == 3
+
+
+def test_export_through_torch(app: typer.Typer, tmp_path: Path) -> None:
+    words = ["export", "--backbone", "test_vit", "--weights", "none", "--output", str(tmp_path / "bundle"), "--json"]
+    result = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert json.loads(result.stdout)["backbone"] == read_bundle(tmp_path / "bundle").manifest.backbone == "test_vit"
+
+
+def test_without_torch_the_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"pip install '\.\[training\]'"):
+        cli.export_model("resnet50", tmp_path / "bundle", "none")
+
+
+def test_importing_the_commands_needs_no_torch() -> None:
+    code = (
+        "import sys, training.cli, training.config_reading; sys.exit('torch' in sys.modules or 'timm' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0

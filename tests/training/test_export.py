@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from safetensors import safe_open
+
+from index.bundle import Bundle
+from index.encoder import Encoder, open_session, verify_golden
+from index.errors import BundleError
+from training.backbones import Backbone, build_backbone
+from training.config import ModelConfig
+from training.export import ExportPlan, compare_with_torch, export_bundle, write_graph
+from training.model import Embedder, build_embedder
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    torch.manual_seed(0)
+    return build_backbone("test_efficientnet", "none")
+
+
+@pytest.fixture(scope="module")
+def embedder(backbone: Backbone) -> Embedder:
+    embedder = build_embedder(backbone, ModelConfig(feature_norm="batch"))
+    size = backbone.preprocessing.input_size
+    with torch.no_grad():  # statistics that are not those of a new layer
+        embedder.train()(torch.randn(8, 3, size, size))
+    return embedder.eval()
+
+
+@pytest.fixture(scope="module")
+def bundle(backbone: Backbone, embedder: Embedder, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    folder = tmp_path_factory.mktemp("export") / "bundle"
+    return export_bundle(embedder, ExportPlan(backbone, backbone.preprocessing_at(32, 36)), folder)
+
+
+def test_onnx_and_torch_agree_on_any_batch(bundle: Bundle, embedder: Embedder) -> None:
+    session = open_session(bundle.model_path)
+    for count in (1, 3):
+        pixels = np.random.default_rng(count).standard_normal((count, 3, 32, 32)).astype(np.float32)
+        embedding, feature_map = session.run(["embedding", "feature_map"], {"image": pixels})
+        with torch.no_grad():
+            expected = embedder(torch.from_numpy(pixels))
+        np.testing.assert_allclose(embedding, expected.embedding.numpy(), atol=1e-3, rtol=1e-4)
+        assert expected.feature_map is not None
+        np.testing.assert_allclose(feature_map, expected.feature_map.numpy(), atol=1e-3, rtol=1e-4)
+
+
+def test_the_bundle_verifies_and_says_what_it_is(bundle: Bundle, embedder: Embedder) -> None:
+    assert verify_golden(Encoder(bundle)) > 0.99999
+    manifest = bundle.manifest
+    assert (manifest.backbone, manifest.weights) == ("test_efficientnet", "random")
+    assert manifest.embedding_size == manifest.feature_map_channels == embedder.size
+    assert (manifest.preprocessing.input_size, manifest.preprocessing.resize) == (32, 36)
+    assert set(manifest.files) == {"model.onnx", "golden.npz", "weights.safetensors"}
+
+
+def test_its_weights_start_another_training(bundle: Bundle, backbone: Backbone) -> None:
+    warm = build_backbone("test_efficientnet", str(bundle.folder))
+    assert warm.preprocessing == bundle.manifest.preprocessing
+    assert warm.weights == f"bundle {bundle.manifest.model_id[:12]}"
+    for name, tensor in backbone.network.state_dict().items():
+        assert torch.equal(warm.network.state_dict()[name], tensor)
+    with safe_open(bundle.folder / "weights.safetensors", "pt") as file:
+        assert file.metadata() == {"backbone": "test_efficientnet"}
+
+
+def test_the_graph_tells_nothing_of_this_machine(bundle: Bundle) -> None:
+    graph = onnx.load(bundle.model_path).graph
+    assert not any(node.metadata_props or node.doc_string for node in graph.node)
+    assert str(Path(__file__).parents[2]).encode() not in bundle.model_path.read_bytes()
+
+
+def test_a_graph_that_computes_something_else_is_refused(bundle: Bundle, embedder: Embedder, tmp_path: Path) -> None:
+    model = onnx.load(bundle.model_path)
+    largest = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    values = np.frombuffer(largest.raw_data, np.float32) * 1.01
+    values[: len(values) // 2] *= 0.9
+    largest.raw_data = values.astype(np.float32).tobytes()
+    onnx.save(model, tmp_path / "model.onnx")
+    assert compare_with_torch(embedder, bundle.manifest.preprocessing, bundle.model_path) < 1e-5
+    with pytest.raises(BundleError, match="ONNX Runtime and torch compute different vectors"):
+        compare_with_torch(embedder, bundle.manifest.preprocessing, tmp_path / "model.onnx")
+
+
+def test_a_transformers_graph_has_no_map(tmp_path: Path) -> None:
+    backbone = build_backbone("test_vit", "none")
+    embedder = build_embedder(backbone, ModelConfig(pooling="native"))
+    assert write_graph(embedder, backbone.preprocessing.input_size, tmp_path / "model.onnx") is None
+    assert [output.name for output in open_session(tmp_path / "model.onnx").get_outputs()] == ["embedding"]

@@ -1,0 +1,1 @@
+"""Labelled pictures -> a model bundle. The only package that imports torch."""

@@ -1,0 +1,181 @@
+"""A training configuration: one frozen dataclass a section, each field with its unit, its range and its meaning.
+
+What may change here: new fields, with a default that keeps older files' meaning. Reading YAML is `config_reading`'s
+business; nothing here imports torch, so that a configuration can be checked where it is not installed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+Side = Annotated[int, Field(ge=16, le=4096)]
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which pictures to learn from, and which classes to keep out."""
+
+    name: Annotated[
+        Literal["grocery", "folder", "manifest"],
+        Field(description="`grocery`; `folder`: a folder a class; `manifest`: a CSV file with `path,label`"),
+    ]
+    root: Annotated[str, Field(min_length=1, description="folder or CSV file; relative to the working directory")]
+    holdout: Annotated[
+        Fraction, Field(description="fraction of the training classes kept out whole, for validation")
+    ] = 0.0
+    holdout_seed: Annotated[int, Field(ge=0, description="which classes those are")] = 0
+    cache_gib: Annotated[
+        float, Field(ge=0.0, description="GiB of memory for decoded pictures; those beyond are decoded again")
+    ] = 4.0
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The encoder and its classifier."""
+
+    backbone: Annotated[str, Field(description="efficientnet_lite0, or any name that timm knows")] = (
+        "efficientnet_lite0"
+    )
+    weights: Annotated[
+        str, Field(description="`pretrained`, `none`, a weights file, or a bundle with weights.safetensors")
+    ] = "pretrained"
+    pooling: Annotated[
+        Literal["average", "native"],
+        Field(description="`average` of a CNN's feature map; `native`: the backbone's own head, for transformers"),
+    ] = "average"
+    feature_norm: Annotated[
+        Literal["none", "batch"], Field(description="`batch`: BatchNorm1d without affine on the features")
+    ] = "none"
+    dropout: Annotated[Fraction, Field(description="probability, on the classifier's path only")] = 0.5
+    freeze_batch_norm: Annotated[
+        bool, Field(description="keep BatchNorm2d's statistics; its affine weights train all the same")
+    ] = True
+    pretrained_share: Annotated[
+        Fraction,
+        Field(description="share of the starting weights in the exported ones: start * share + trained * (1 - share)"),
+    ] = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse shares that have no meaning."""
+        if self.pretrained_share and self.weights == "none":
+            raise ValueError("pretrained_share needs weights to share: set model.weights")
+        if self.pretrained_share and self.feature_norm == "batch":
+            raise ValueError("pretrained_share needs model.feature_norm none: the statistics are the trained model's")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """What is minimised: plain cross-entropy."""
+
+    smoothing: Annotated[
+        Fraction, Field(description="eps: 1 - eps on the right class, eps / (C - 1) on each wrong one")
+    ] = 0.1
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """Stochastic gradient descent; no weight decay on one-dimensional parameters."""
+
+    learning_rate: Annotated[float, Field(gt=0.0, description="at the top of the schedule")] = 0.01
+    momentum: Annotated[Fraction, Field(description="0: none")] = 0.9
+    nesterov: Annotated[bool, Field(description="Nesterov's momentum")] = True
+    weight_decay: Annotated[float, Field(ge=0.0, description="on parameters of two and more dimensions")] = 5e-4
+
+    def __post_init__(self) -> None:
+        """Nesterov's momentum is none without momentum."""
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """Learning rate per iteration i of T: min((i + 1) / warmup, (1 + cos(pi i / T)) / 2)."""
+
+    warmup: Annotated[int, Field(ge=1, description="iterations")] = 100
+    warmup_share: Annotated[
+        float, Field(gt=0.0, le=1.0, description="the warm-up is at most this share of the run's iterations")
+    ] = 0.25
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """How a training picture becomes an input: resize, colour jitter, random crop, flip; in this order."""
+
+    input_size: Annotated[Side, Field(description="pixels of a side of the training crop")] = 224
+    resize: Annotated[
+        Side | None, Field(description="pixels, before the crop; null: input_size over the backbone's crop share")
+    ] = None
+    resize_mode: Annotated[
+        Literal["shorter_side", "squash"],
+        Field(description="`shorter_side`: it becomes `resize`; `squash`: both do"),
+    ] = "shorter_side"
+    crop_area: Annotated[
+        tuple[float, float], Field(description="least and largest share of the picture's area in the crop")
+    ] = (0.16, 1.0)
+    crop_aspect: Annotated[tuple[float, float], Field(description="least and largest width / height of the crop")] = (
+        0.75,
+        4 / 3,
+    )
+    jitter: Annotated[
+        tuple[float, float, float, float],
+        Field(description="brightness, contrast, saturation: factors 1 - j to 1 + j; hue: turns -j to j"),
+    ] = (0.25, 0.25, 0.25, 0.0)
+    flip: Annotated[float, Field(ge=0.0, le=1.0, description="probability of a mirrored picture")] = 0.5
+
+    def __post_init__(self) -> None:
+        """Check the ranges that pydantic's field limits can not say."""
+        if not 0 < self.crop_area[0] <= self.crop_area[1] <= 1:
+            raise ValueError("crop_area must be two rising shares above 0 and at most 1")
+        if not 0 < self.crop_aspect[0] <= self.crop_aspect[1]:
+            raise ValueError("crop_aspect must be two rising positive numbers")
+        if min(self.jitter) < 0 or max(self.jitter[:3]) > 1 or self.jitter[3] > 0.5:
+            raise ValueError("jitter must be in 0..1, and its hue in 0..0.5")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The loop."""
+
+    epochs: Annotated[int, Field(ge=1, description="passes over the pictures")] = 30
+    batch_size: Annotated[int, Field(ge=2, description="pictures a step; a last, smaller batch is dropped")] = 128
+    seed: Annotated[int, Field(ge=0, description="of the classifier's path, order and augmentation")] = 0
+    precision: Annotated[
+        Literal["float32", "bfloat16"], Field(description="`bfloat16`: autocast, weights stay float32")
+    ] = "float32"
+    device: Annotated[Literal["auto", "cpu", "cuda"], Field(description="`auto`: a GPU where there is one")] = "auto"
+    loader_threads: Annotated[int, Field(ge=1, description="threads that augment pictures ahead")] = 2
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """How the model sees pictures once trained, and how often the held-out classes are looked at."""
+
+    input_size: Annotated[
+        Side | None, Field(description="pixels of a side in test and in the bundle; null: augmentation.input_size")
+    ] = None
+    resize: Annotated[
+        Side | None, Field(description="pixels, before the centre crop; null: input_size over the crop share")
+    ] = None
+    every: Annotated[int, Field(ge=1, description="epochs between looks at the held-out classes")] = 1
+
+
+@dataclass(frozen=True)
+class Config:
+    """The whole configuration, a field a section."""
+
+    data: DataConfig
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Nested dictionaries of plain values, as they go into checkpoints and manifests."""
+        return asdict(self)
