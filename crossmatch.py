@@ -95,7 +95,7 @@ def _show_version(wanted: bool) -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run a command; the exit code: 0, 1 (it failed), 2 (called wrongly), 3 (refused by the gate), 130 (interrupted)."""
+    """Run a command; the exit code: 0, 1 (failed), 2 (called wrongly), 3 (refused by the gate), 130 (interrupted)."""
     try:
         make_command()(arguments, prog_name="crossmatch")
     except SystemExit as stop:  # how Typer ends, after it has said what was called wrongly
@@ -114,7 +114,7 @@ def run(arguments: list[str]) -> int:
 def _fail(line: str, code: int) -> int:
     if os.environ.get("CROSSMATCH_DEBUG"):
         traceback.print_exc()
-    typer.echo(f"crossmatch: {line}", err=True)
+    typer.echo(f"crossmatch: {' '.join(line.split())}", err=True)  # other libraries' messages may have many lines
     return code
 
 

@@ -7,10 +7,12 @@ What may change here: batch sizes and order of work. Not: that a bad picture nev
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,6 +44,8 @@ from index.writer import IndexWriter, NewItem
 
 FORMAT_VERSION = 1
 _BATCH = 128  # pictures a transaction: about a second's work of two cores
+_LOCK_ATTEMPTS = 5
+_LOCK_PAUSE = 0.05  # seconds
 _FIRST_SEAL = 1024  # pictures; then whenever the delta has outgrown the snapshot
 
 OnProgress = Callable[[int, int], None]  # done, total
@@ -133,22 +137,39 @@ def create_index(layout: Layout, bundle: Bundle) -> None:
         with Catalog(draft.catalog, create=True) as catalog, catalog.writing():
             catalog.insert_generation(name, manifest.model_id, manifest.embedding_size)
         write_whole(draft.current, f"{name}\n".encode())
-        for path in draft.folder.rglob("*"):
+        for path in (*draft.folder.rglob("*"), draft.folder):
             sync_path(path)
-        draft.folder.rename(folder)
+        _move_into_place(draft.folder, folder)
     sync_path(folder.parent)
+
+
+def _move_into_place(draft: Path, folder: Path) -> None:
+    try:
+        draft.rename(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        raise IndexBusyError(
+            "another process made this index meanwhile", where=folder, remedy="wait for it to end, or stop it"
+        ) from error
 
 
 @contextmanager
 def building(layout: Layout) -> Iterator[None]:
     """Be the one process that builds. Raises IndexBusyError."""
     with layout.build_lock.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise IndexBusyError(
-                "another process is building this index", where=layout.folder, remedy="wait for it to end, or stop it"
-            ) from error
+        for attempt in range(_LOCK_ATTEMPTS):  # who only asks `is_building` holds the lock for an instant
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if attempt == _LOCK_ATTEMPTS - 1:
+                    raise IndexBusyError(
+                        "another process is building this index",
+                        where=layout.folder,
+                        remedy="wait for it to end, or stop it",
+                    ) from error
+                time.sleep(_LOCK_PAUSE)
         yield
 
 
@@ -194,7 +215,8 @@ def _open_source(catalog: Catalog, source: Source, bundle: Bundle, layout: Layou
         )
     with catalog.writing():
         source_id = catalog.put_source(source.name, str(source.root), len(source.pictures))
-    return source_id, len(catalog.source_hashes(source_id))
+    known = catalog.source_hashes(source_id)
+    return source_id, sum(picture.key in known for picture in source.pictures)
 
 
 def _index_pictures(
@@ -215,7 +237,7 @@ def _index_pictures(
         return encode_picture(layout, encoder, source, source_id, picture)
 
     with IndexWriter(layout, catalog) as writer:
-        for done, outcome in enumerate(pool.map(encode, wanted), start=len(known) + 1):
+        for done, outcome in enumerate(pool.map(encode, wanted), start=len(source.pictures) - len(wanted) + 1):
             if isinstance(outcome, SkippedPicture):
                 skipped.append(outcome)
             else:

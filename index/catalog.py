@@ -146,6 +146,8 @@ class Catalog:
         try:
             self._db.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise IndexDataError("the index can not be written", where=self.path, found=error) from error
             raise IndexBusyError(
                 "another process is writing to the index",
                 where=self.path.parent,

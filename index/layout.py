@@ -68,9 +68,19 @@ def sync_path(path: Path) -> None:
         os.close(descriptor)
 
 
+def _make_folder(folder: Path, *, durable: bool) -> None:
+    """Make a folder and those above it; with `durable`, their names outlive a power cut, too."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent, durable=durable)
+    folder.mkdir(exist_ok=True)
+    if durable:
+        sync_path(folder.parent)
+
+
 def write_whole(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Put a file at `path` whole or not at all; with `durable`, it also outlives a power cut."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent, durable=durable)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     draft = Path(name)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,13 +58,14 @@ def locate_original(layout: Layout, record: PictureRecord) -> Path:
 def read_thumbnail(layout: Layout, record: PictureRecord, limits: ImageLimits) -> PictureFile:
     """An item's thumbnail, drawn anew from its picture where it is missing. Raises OriginalMissingError."""
     path = layout.thumbnail(record.content_hash)
-    try:
-        return PictureFile(path.read_bytes(), "image/jpeg")
-    except OSError:
-        original = read_original(layout, record, limits)
-        thumbnail = draw_thumbnail(decode(original.data, limits, reduce_to=2 * SIDE))
-        write_whole(path, thumbnail, durable=False)
-        return PictureFile(thumbnail, "image/jpeg")
+    with contextlib.suppress(OSError):
+        data = path.read_bytes()
+        if data:  # a power cut may leave an empty one: thumbnails are not synced
+            return PictureFile(data, "image/jpeg")
+    original = read_original(layout, record, limits)
+    thumbnail = draw_thumbnail(decode(original.data, limits, reduce_to=2 * SIDE))
+    write_whole(path, thumbnail, durable=False)
+    return PictureFile(thumbnail, "image/jpeg")
 
 
 def sniff_media_type(data: bytes) -> str:

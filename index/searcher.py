@@ -30,7 +30,8 @@ from index.vectors import VectorMap
 
 MAX_K = 1000
 _ATTEMPTS = 3  # to find a snapshot that the catalogue names, before it counts as missing
-_SPARE = 32  # candidates beyond k, so that rounding and ties at the k-th place do not decide who is in
+_SPARE = 32  # candidates beyond k that a snapshot is asked for at first
+_ROUNDING = 1e-5  # no float32 sum over a unit vector is further from the final score than this
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class Searcher:
                 )
             if query.shape != (view.generation.embedding_size,):
                 raise VectorError("wrong size", expected=f"({view.generation.embedding_size},)", found=query.shape)
-            pictures = _find_candidates(view, query, k + _SPARE)
+            pictures = _find_candidates(view, query, k)
             scores = score_pairs(view.rows.read(pictures), query)
             items = self._catalog.items_of_pictures(pictures)
             matches = _rank(pictures, scores, items)[:k]
@@ -201,28 +202,34 @@ class Searcher:
         )
 
 
-def _find_candidates(view: _View, query: Vectors, wanted: int) -> Ids:
-    """Ids (n,) of the pictures that may be among the best `wanted`."""
-    found = [_search_delta(view, query, wanted)]
+def _find_candidates(view: _View, query: Vectors, k: int) -> Ids:
+    """Ids (n,) of the pictures that may be among the best `k`: all that tie for the last place, however many."""
+    found = [_search_delta(view, query, k)]
     if view.index is not None:
-        found.append(_search_snapshot(view.index, view.removed, query, wanted))
+        found.append(_search_snapshot(view.index, view.removed, query, k))
     return np.concatenate(found)
 
 
-def _search_snapshot(index: faiss.Index, removed: Ids, query: Vectors, wanted: int) -> Ids:
+def _search_snapshot(index: faiss.Index, removed: Ids, query: Vectors, k: int) -> Ids:
     faiss.omp_set_num_threads(1)  # of this thread: the callers are a thread a core already
     parameters = None
     if len(removed):
         parameters = faiss.SearchParameters(sel=faiss.IDSelectorNot(faiss.IDSelectorBatch(removed)))  # type: ignore[call-arg]
-    _, ids = index.search(query[None], min(wanted, index.ntotal), params=parameters)
-    return np.asarray(ids[0][ids[0] >= 0], dtype=np.int64)
+    wanted = k + _SPARE
+    while True:
+        scores, ids = index.search(query[None], min(wanted, index.ntotal), params=parameters)
+        if wanted >= index.ntotal or scores[0][k - 1] - scores[0][-1] > _ROUNDING:
+            return np.asarray(ids[0][ids[0] >= 0], dtype=np.int64)
+        wanted *= 4  # copies of one picture, most likely: who is in is decided by id, so all of them are candidates
 
 
-def _search_delta(view: _View, query: Vectors, wanted: int) -> Ids:
-    if len(view.delta_ids) <= wanted:
+def _search_delta(view: _View, query: Vectors, k: int) -> Ids:
+    if len(view.delta_ids) <= k:
         return view.delta_ids
     scores = view.delta_rows @ query  # (m,)
-    return view.delta_ids[np.argpartition(scores, -wanted)[-wanted:]]
+    worst = np.partition(scores, -k)[-k]
+    near: Ids = view.delta_ids[scores >= worst - _ROUNDING]
+    return near
 
 
 def _rank(pictures: Ids, scores: Vectors, items: dict[int, Item]) -> list[Match]:

@@ -14,7 +14,7 @@ from types import TracebackType
 
 import numpy as np
 
-from index.errors import IndexDataError
+from index.errors import IndexDataError, VectorError
 from index.types import Ids, Vectors
 
 
@@ -28,12 +28,15 @@ class VectorWriter:
 
     def __init__(self, path: Path, size: int) -> None:
         """`size`: d. The file is made where there is none."""
+        self._size = size
         self._row_bytes = 4 * size
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
 
     def write(self, ids: list[int], rows: Vectors) -> None:
-        """Put `rows` (n, d) float32 at the row numbers `ids`, then sync the file."""
+        """Put `rows` (n, d) float32 at the row numbers `ids`, then sync the file. Raises VectorError."""
         data = np.ascontiguousarray(rows, dtype="<f4")
+        if data.shape != (len(ids), self._size):  # rows of another size would overwrite their neighbours
+            raise VectorError("the rows do not fit the file", expected=(len(ids), self._size), found=data.shape)
         start = 0
         for end in range(1, len(ids) + 1):  # neighbours go in one call
             if end == len(ids) or ids[end] != ids[end - 1] + 1:

@@ -31,12 +31,12 @@ def serve(
         crossmatch serve --index products.index --port 9000
     """
     from index.images import ImageLimits
-    from service.server import listen, run_server
+    from service.server import ending_in_order, listen, run_server
     from service.settings import Settings
 
     limits = ImageLimits(max_bytes=max_bytes, max_pixels=max_pixels)
     settings = Settings(index, threads=threads, waiting=waiting, limits=limits)
-    with listen(host, port) as socket:
+    with ending_in_order(), listen(host, port) as socket:
         run_server(settings, socket, lambda url: typer.echo(f"Serving {index} at {url} (stop with Ctrl-C)", err=True))
 
 
@@ -59,7 +59,7 @@ def demo(
         crossmatch demo --images ~/Pictures --port 9000
     """
     from service.demo import DemoPlan, run_demo
-    from service.server import listen
+    from service.server import ending_in_order, listen
 
-    with listen(host, port) as socket:
+    with ending_in_order(), listen(host, port) as socket:
         run_demo(DemoPlan(home=home, images=images), socket)

@@ -6,6 +6,7 @@ What may change here: wording, and a row for a new error. No other module knows 
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -67,6 +68,7 @@ STATUSES: Mapping[type[errors.CrossmatchError], int] = {
 }
 
 
+_UNANSWERED = "the index can not answer now; the service's log says why"
 _UNROUTED = {  # what the router itself refuses
     404: "there is nothing at this address; /docs lists what there is",
     405: "this address does not take this method; the header Allow names those it takes",
@@ -104,9 +106,15 @@ def install_problems(app: FastAPI) -> None:
         status = status_of(error)
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             _log.error("%s", error)  # its line names paths, which are for the log alone
-            return make_problem(status, "the index can not answer now; the service's log says why")
+            return make_problem(status, _UNANSWERED)
         headers = {"Retry-After": "1"} if status == HTTPStatus.TOO_MANY_REQUESTS else None
         return make_problem(status, explain(error), headers)
+
+    @app.exception_handler(sqlite3.Error)  # a damaged or full disk under a running service
+    @app.exception_handler(OSError)
+    async def answer_machine(_request: Request, error: Exception) -> JSONResponse:
+        _log.error("the index can not be read: %s", error)
+        return make_problem(503, _UNANSWERED)
 
     @app.exception_handler(RequestValidationError)
     async def answer_validation(_request: Request, error: RequestValidationError) -> JSONResponse:

@@ -43,7 +43,7 @@ def label_emoji(stem: str) -> str:
     points = [int(part, 16) for part in stem.split("-")]
     if points[0] in _FLAG_LETTERS:
         return "flag " + "".join(chr(point - _FLAG_LETTERS.start + ord("A")) for point in points)
-    return unicodedata.name(chr(points[0]), f"U+{points[0]:04X}").lower()
+    return unicodedata.name(chr(points[0]), "").lower() or f"U+{points[0]:04X}"
 
 
 def draw_emoji(stem: str) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import uvicorn
 
@@ -40,6 +42,23 @@ def address_of(bound: socket.socket) -> str:
     """The address that a browser goes to."""
     host, port = bound.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@contextmanager
+def ending_in_order() -> Iterator[None]:
+    """SIGTERM ends what is inside as an exception does, so that files are closed and builds are not left running.
+
+    Uvicorn handles it while it serves, and raises it again for this handler once running requests are answered.
+    """
+
+    def leave(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    former = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 def run_server(settings: Settings, bound: socket.socket, on_ready: Callable[[str], None]) -> None:

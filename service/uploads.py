@@ -83,7 +83,7 @@ def _describe_fields(form: FormData) -> str:
     names = [
         f"{'file' if isinstance(value, UploadFile) else 'text'} `{name[:40]}`" for name, value in form.multi_items()
     ]
-    return ", ".join(names) or "no fields"
+    return ", ".join(names) or "no whole field"
 
 
 async def _read_bounded(request: Request, limit: int) -> AsyncGenerator[bytes, None]:

@@ -61,7 +61,9 @@ def remove_items(layout: Layout, ids: Iterable[int]) -> None:
     db.execute("PRAGMA foreign_keys = ON")
     db.execute("BEGIN IMMEDIATE")
     for item in ids:
-        db.execute("INSERT INTO changes (kind, picture_id) SELECT 'remove', id FROM pictures WHERE item_id = ?", (item,))
+        db.execute(
+            "INSERT INTO changes (kind, picture_id) SELECT 'remove', id FROM pictures WHERE item_id = ?", (item,)
+        )
         db.execute("DELETE FROM items WHERE id = ?", (item,))
     db.execute("COMMIT")
     db.close()

@@ -20,6 +20,8 @@ from training.config import Config
 
 CHECKPOINT_NAME = "checkpoint.pt"
 _VERSION = 1
+# A run may go on, or be exported again, with other values of these.
+_AFTER_TRAINING = frozenset({"evaluation", "model.pretrained_share", "data.cache_gib", "train.loader_threads"})
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,16 @@ class RunIdentity:
         """Plain values; tuples become lists, as they come back from a file."""
         plain = {"config": self.config.as_dict(), "classes": self.classes, "digest": self.digest}
         return dict(json.loads(json.dumps(plain)))
+
+
+def _what_trains(identity: dict[str, Any]) -> dict[str, Any]:
+    """An identity without the settings that trained weights do not hang on."""
+    config = {
+        section: {key: value for key, value in fields.items() if f"{section}.{key}" not in _AFTER_TRAINING}
+        for section, fields in identity["config"].items()
+        if section not in _AFTER_TRAINING
+    }
+    return {**identity, "config": config}
 
 
 @dataclass(frozen=True)
@@ -71,13 +83,13 @@ def read_checkpoint(path: Path, identity: RunIdentity) -> Checkpoint | None:
         return None
     try:
         content = torch.load(path, "cpu", weights_only=True)
-        version, found = content.pop("version"), content.pop("identity")
+        version, found = content.pop("version"), _what_trains(content.pop("identity"))
         checkpoint = Checkpoint(**content)
     except Exception as error:  # torch raises many types on files that are not its own
         raise CrossmatchError(
             "not a checkpoint", where=path, found=str(error).partition("\n")[0], remedy="remove it to start afresh"
         ) from error
-    expected = identity.as_dict()
+    expected = _what_trains(identity.as_dict())
     if version != _VERSION or found != expected:
         raise UsageError(
             f"the run there has {_difference(found, expected)}",

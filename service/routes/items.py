@@ -23,7 +23,7 @@ _PICTURE: dict[int | str, dict[str, Any]] = {
 @router.get(
     "/items/{id}/image",
     response_class=Response,
-    responses={**_PICTURE, **describe_problems(404, 410, 422)},
+    responses={**_PICTURE, **describe_problems(404, 410, 422, 503)},
     summary="The picture an item was indexed from",
 )
 async def read_item_image(id: ItemId, request: Request, engine: EngineDependency) -> Response:  # noqa: A002
@@ -34,7 +34,7 @@ async def read_item_image(id: ItemId, request: Request, engine: EngineDependency
 @router.get(
     "/items/{id}/thumbnail",
     response_class=Response,
-    responses={**_PICTURE, **describe_problems(404, 410, 422)},
+    responses={**_PICTURE, **describe_problems(404, 410, 422, 503)},
     summary="An item's picture at 256 pixels",
 )
 async def read_item_thumbnail(id: ItemId, request: Request, engine: EngineDependency) -> Response:  # noqa: A002
@@ -53,7 +53,7 @@ async def _answer_picture(id_: int, request: Request, engine: EngineDependency, 
     return Response(picture.data, media_type=picture.media_type, headers=headers)
 
 
-@router.get("/examples", responses=describe_problems(422), summary="A few items to begin with")
+@router.get("/examples", responses=describe_problems(422, 503), summary="A few items to begin with")
 async def list_examples(
     engine: EngineDependency, n: Annotated[int, Query(ge=1, le=100, description="How many at most.")] = 12
 ) -> ExamplesAnswer:

@@ -117,9 +117,13 @@ def test_a_writing_that_fails_writes_nothing(catalog: Catalog) -> None:
     class StopError(Exception):
         pass
 
-    with pytest.raises(StopError), catalog.writing():
-        catalog.insert_picture(catalog.insert_item("b", None, {}, None), "x", None)
-        raise StopError
+    def stop() -> None:
+        with catalog.writing():
+            catalog.insert_picture(catalog.insert_item("b", None, {}, None), "x", None)
+            raise StopError
+
+    with pytest.raises(StopError):
+        stop()
     assert (catalog.change_number(), catalog.count_items()) == (before, 1)
     assert add(catalog, "b") == [2]
 
@@ -128,7 +132,10 @@ def test_a_second_writer_waits_its_turn(path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(catalog_module, "BUSY_SECONDS", 0.05)
     with Catalog(path) as first, Catalog(path) as second:
         with first.writing():
-            with pytest.raises(IndexBusyError, match="another process is writing to the index") as caught, second.writing():
+            with (
+                pytest.raises(IndexBusyError, match="another process is writing to the index") as caught,
+                second.writing(),
+            ):
                 pytest.fail("two writers at once")
             assert caught.value.where == str(path.parent)
         add(second, "a")
@@ -191,9 +198,9 @@ def test_a_newer_snapshot_replaces_the_older(catalog: Catalog) -> None:
 
 
 def test_no_active_generation_is_said(tmp_path: Path) -> None:
-    with Catalog(tmp_path / "catalog.sqlite", create=True) as catalog:
-        with pytest.raises(IndexDataError, match="no active generation"):
-            catalog.active_generation()
+    catalog = Catalog(tmp_path / "catalog.sqlite", create=True)
+    with catalog, pytest.raises(IndexDataError, match="no active generation"):
+        catalog.active_generation()
 
 
 def test_items_of_pictures(catalog: Catalog, path: Path) -> None:

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from index.builder import build_index
 from index.bundle import Bundle
 from index.sources import read_source
-
-
-@dataclass(frozen=True)
-class LiveService:
-    """Where a running service answers, and what it was built from."""
-
-    url: str
-    index: Path
-    pictures: tuple[Path, ...]
-    process: int
+from tests.service.live_service import LiveService, serve
 
 
 @pytest.fixture(scope="session")
@@ -35,17 +23,19 @@ def drawn_index(tiny_bundle: Bundle, drawn_pictures: Path, tmp_path_factory: pyt
 
 
 @pytest.fixture(scope="session")
-def live_service(drawn_index: Path, drawn_pictures: Path) -> Iterator[LiveService]:
-    """`crossmatch serve`, as a user would run it, on a port of its own."""
-    command = [sys.executable, "-m", "crossmatch", "serve", "--index", str(drawn_index), "--port", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stderr is not None
-            line = process.stderr.readline()
-            address = re.search(r"http://\S+", line)
-            assert address, f"the service did not start: {line}{process.stderr.read()}"
-            pictures = tuple(picture.path for picture in read_source(drawn_pictures).pictures)
-            yield LiveService(address[0], drawn_index, pictures, process.pid)
-        finally:
-            process.terminate()
-            process.wait(20)
+def live_service(
+    drawn_index: Path, drawn_pictures: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LiveService]:
+    """`crossmatch serve`, as a user would run it, on a port of its own. No test may bring it to a traceback."""
+    log = tmp_path_factory.mktemp("service") / "log"
+    with serve(drawn_index, log) as started:
+        pictures = tuple(picture.path for picture in read_source(drawn_pictures).pictures)
+        yield LiveService(started.url, drawn_index, pictures, started.process.pid, log)
+    assert "Traceback" not in log.read_text()
+
+
+@pytest.fixture(scope="session")
+def client(live_service: LiveService) -> Iterator[httpx.Client]:
+    """A client of `live_service`."""
+    with httpx.Client(base_url=live_service.url, timeout=30) as opened:
+        yield opened

@@ -1,3 +1,5 @@
+import os
+import platform
 import sys
 
 import pytest
@@ -8,7 +10,7 @@ from training import allocator
 @pytest.fixture
 def _on_glibc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(allocator.platform, "libc_ver", lambda: ("glibc", "2.36"))
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.36"))
 
 
 @pytest.mark.usefixtures("_on_glibc")
@@ -35,13 +37,13 @@ def test_what_is_left_alone(program: str, environment: dict[str, str]) -> None:
 @pytest.mark.parametrize(("system", "libc"), [("darwin", ""), ("linux", "musl")])
 def test_elsewhere_there_is_nothing_to_gain(monkeypatch: pytest.MonkeyPatch, system: str, libc: str) -> None:
     monkeypatch.setattr(sys, "platform", system)
-    monkeypatch.setattr(allocator.platform, "libc_ver", lambda: (libc, ""))
+    monkeypatch.setattr(platform, "libc_ver", lambda: (libc, ""))
     assert allocator.plan_restart("crossmatch", {}) is None
 
 
 def test_the_same_arguments_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[str, list[str], dict[str, str]]] = []
-    monkeypatch.setattr(allocator.os, "execve", lambda *call: calls.append(call))
+    monkeypatch.setattr(os, "execve", lambda *call: calls.append(call))
     monkeypatch.setattr(allocator, "plan_restart", lambda *_: {"A": "B"})
     monkeypatch.setattr(sys, "argv", ["crossmatch", "train", "c.yaml"])
     allocator.restart_with_kept_memory()

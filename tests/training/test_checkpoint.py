@@ -82,3 +82,12 @@ def test_random_states_go_back() -> None:
     first = torch.rand(3)
     restore_random_states(states)
     assert torch.equal(torch.rand(3), first)
+
+
+def test_what_training_does_not_hang_on_may_differ(
+    tmp_path: Path, identity: RunIdentity, make_config: Callable[..., Config]
+) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, identity, STATE)
+    other = make_config(evaluation__input_size=64, train__loader_threads=3, data__cache_gib=0.5)
+    assert read_checkpoint(path, RunIdentity(other, ("a", "b"), "d1")) is not None

@@ -48,7 +48,9 @@ def test_train_from_a_file_and_words(app: typer.Typer, tmp_path: Path, drawn_pic
 def test_export_through_torch(app: typer.Typer, tmp_path: Path) -> None:
     words = ["export", "--backbone", "test_vit", "--weights", "none", "--output", str(tmp_path / "bundle"), "--json"]
     result = CliRunner().invoke(app, words, catch_exceptions=False)
-    assert json.loads(result.stdout)["backbone"] == read_bundle(tmp_path / "bundle").manifest.backbone == "test_vit"
+    manifest = read_bundle(tmp_path / "bundle").manifest
+    assert json.loads(result.stdout)["backbone"] == manifest.backbone == "test_vit"
+    assert manifest.feature_map_channels is None  # a transformer has no map to export
 
 
 def test_without_torch_the_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

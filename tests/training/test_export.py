@@ -13,7 +13,7 @@ from index.encoder import Encoder, open_session, verify_golden
 from index.errors import BundleError
 from training.backbones import Backbone, build_backbone
 from training.config import ModelConfig
-from training.export import ExportPlan, compare_with_torch, export_bundle, write_graph
+from training.export import ExportPlan, compare_with_torch, export_bundle
 from training.model import Embedder, build_embedder
 
 
@@ -85,10 +85,3 @@ def test_a_graph_that_computes_something_else_is_refused(bundle: Bundle, embedde
     assert compare_with_torch(embedder, bundle.manifest.preprocessing, bundle.model_path) < 1e-5
     with pytest.raises(BundleError, match="ONNX Runtime and torch compute different vectors"):
         compare_with_torch(embedder, bundle.manifest.preprocessing, tmp_path / "model.onnx")
-
-
-def test_a_transformers_graph_has_no_map(tmp_path: Path) -> None:
-    backbone = build_backbone("test_vit", "none")
-    embedder = build_embedder(backbone, ModelConfig(pooling="native"))
-    assert write_graph(embedder, backbone.preprocessing.input_size, tmp_path / "model.onnx") is None
-    assert [output.name for output in open_session(tmp_path / "model.onnx").get_outputs()] == ["embedding"]

@@ -1,0 +1,228 @@
+"""The index's commands: exact JSON fields, exit codes, and one line for everything that goes wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import crossmatch
+from index.bundle import Bundle
+from index.encoder import Encoder
+from index.searcher import Searcher, search_picture
+
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Bundle, drawn_pictures: Path) -> Path:
+    """The 24 pictures, indexed by the command. Read only."""
+    folder = tmp_path_factory.mktemp("built") / "index"
+    assert crossmatch.run(build_command(drawn_pictures, tiny_bundle, folder)) == 0
+    return folder
+
+
+def build_command(source: Path, bundle: Bundle, folder: Path, *more: str) -> list[str]:
+    return ["index", "build", str(source), "--model", str(bundle.folder), "--index", str(folder), *more]
+
+
+def fail(capsys: Output, arguments: list[str], code: int) -> str:
+    """The one line on standard error with which a command ends."""
+    assert crossmatch.run(arguments) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("crossmatch: ")
+    assert err.count("\n") == 1, err
+    return err
+
+
+def run_json(capsys: Output, *arguments: str) -> Any:
+    """What a command with --json prints."""
+    assert crossmatch.run([*arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+class TestBuild:
+    def test_json(self, tmp_path: Path, tiny_bundle: Bundle, own_pictures: Path, capsys: Output) -> None:
+        (own_pictures / "empty.jpg").touch()
+        folder = tmp_path / "index"
+        assert run_json(capsys, *build_command(own_pictures, tiny_bundle, folder)) == {
+            "index": str(folder),
+            "added": 24,
+            "kept": 0,
+            "skipped": [
+                {
+                    "key": "empty.jpg",
+                    "reason": "the picture is empty (expected a JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF file, "
+                    "found 0 bytes)",
+                }
+            ],
+        }
+
+    def test_for_people(self, tmp_path: Path, tiny_bundle: Bundle, own_pictures: Path, capsys: Output) -> None:
+        for number in range(23):
+            (own_pictures / f"bad-{number:02}.jpg").write_text("no picture")
+        folder = tmp_path / "index"
+        assert crossmatch.run(build_command(own_pictures, tiny_bundle, folder, "--threads", "1")) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == f"{folder}: added 24 pictures, skipped 23"
+        assert lines[1].startswith("  skipped bad-00.jpg: not a picture that can be read")
+        assert lines[-1] == "  ... and 3 more; --json lists them all"
+        assert len(lines) == 22
+
+    def test_an_index_that_is_there(
+        self, built: Path, tiny_bundle: Bundle, drawn_pictures: Path, capsys: Output
+    ) -> None:
+        line = fail(capsys, build_command(drawn_pictures, tiny_bundle, built), 2)
+        assert line.startswith(f"crossmatch: {built}: there is an index already (expected a new folder")
+
+    def test_what_is_not_there(self, tmp_path: Path, tiny_bundle: Bundle, drawn_pictures: Path, capsys: Output) -> None:
+        nowhere = tmp_path / "nowhere"
+        line = fail(capsys, build_command(nowhere, tiny_bundle, tmp_path / "index"), 2)
+        assert f"{nowhere}: no such source" in line
+        command = ["index", "build", str(drawn_pictures), "--model", str(nowhere), "--index", str(tmp_path / "index")]
+        assert str(nowhere) in fail(capsys, command, 1)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_nothing_but_bad_files(self, tmp_path: Path, tiny_bundle: Bundle, capsys: Output) -> None:
+        source = tmp_path / "pictures"
+        source.mkdir()
+        (source / "a.jpg").write_text("no picture")
+        line = fail(capsys, build_command(source, tiny_bundle, tmp_path / "index", "--json"), 2)
+        assert "not one of 1 files could be indexed" in line
+        assert not (tmp_path / "index").exists()
+
+
+class TestInfo:
+    def test_json(self, built: Path, tiny_bundle: Bundle, drawn_pictures: Path, capsys: Output) -> None:
+        fields = run_json(capsys, "index", "info", "--index", str(built))
+        assert {name: fields[name] for name in ("generation", "model", "size", "recall")} == {
+            "generation": f"0001-{tiny_bundle.manifest.model_id[:8]}",
+            "model": tiny_bundle.manifest.model_id,
+            "size": 24,
+            "recall": 1.0,
+        }
+        assert (fields["embedding_size"], fields["in_snapshot"]) == (16, 24)
+        assert fields["sources"] == [{"name": str(drawn_pictures), "listed": 24, "complete": True}]
+
+    def test_for_people(self, built: Path, drawn_pictures: Path, capsys: Output) -> None:
+        assert crossmatch.run(["index", "info", "--index", str(built)]) == 0
+        facts = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+        assert facts["size"] == "24"
+        assert facts["sources"] == f"{drawn_pictures} (complete)"
+
+    def test_no_index(self, tmp_path: Path, capsys: Output) -> None:
+        line = fail(capsys, ["index", "info", "--index", str(tmp_path)], 1)
+        assert line == (
+            f"crossmatch: {tmp_path}: not an index (expected a folder with catalog.sqlite, found no such file); "
+            "make one with `crossmatch index build`\n"
+        )
+
+    @pytest.mark.parametrize("content", [b"", b"words " * 1000])
+    def test_no_catalogue(self, tmp_path: Path, capsys: Output, content: bytes) -> None:
+        (tmp_path / "catalog.sqlite").write_bytes(content)
+        assert str(tmp_path / "catalog.sqlite") in fail(capsys, ["index", "info", "--index", str(tmp_path)], 1)
+
+    def test_a_newer_format(self, built: Path, tmp_path: Path, capsys: Output) -> None:
+        shutil.copytree(built, tmp_path / "index")
+        with sqlite3.connect(tmp_path / "index" / "catalog.sqlite") as db:
+            db.execute("PRAGMA user_version = 999")
+        db.close()
+        line = fail(capsys, ["index", "info", "--index", str(tmp_path / "index")], 1)
+        assert "found format 999" in line
+
+
+class TestSearch:
+    @pytest.mark.parametrize("k", [1, 5, 1000])
+    def test_json_is_what_the_function_gives(self, built: Path, drawn_pictures: Path, capsys: Output, k: int) -> None:
+        image = drawn_pictures / "red" / "red-1.jpg"
+        answer = run_json(capsys, "search", str(image), "--index", str(built), "-k", str(k))
+        with Searcher(built) as searcher:
+            result = search_picture(searcher, Encoder(searcher.read_bundle()), image.read_bytes(), k)
+        assert list(answer) == ["results", "index", "took_ms"]
+        assert answer["took_ms"] > 0
+        assert answer["index"] == {"generation": result.index.generation, "model": result.index.model, "size": 24}
+        assert len(answer["results"]) == min(k, 24)
+        for found, match in zip(answer["results"], result.matches, strict=True):
+            assert found == {
+                "id": match.item.id,
+                "key": match.item.key,
+                "label": match.item.label,
+                "score": match.score,  # to the last digit
+                "metadata": {},
+                "image_url": f"/v1/items/{match.item.id}/image",
+            }
+        assert answer["results"][0]["key"] == "red/red-1.jpg"
+
+    def test_for_people(self, built: Path, drawn_pictures: Path, capsys: Output) -> None:
+        assert (
+            crossmatch.run(["search", str(drawn_pictures / "red" / "red-0.png"), "--index", str(built), "-k", "4"]) == 0
+        )
+        out, err = capsys.readouterr()
+        lines = [line.split() for line in out.splitlines()]
+        assert [line[0] for line in lines] == ["1", "2", "3", "4"]
+        assert lines[0][1:] == ["1.0000", "red", "red/red-0.png"]
+        assert {line[2] for line in lines} == {"red"}
+        assert err.startswith("4 of 24 items in ")
+
+    def test_bad_pictures(self, built: Path, tmp_path: Path, capsys: Output) -> None:
+        words = tmp_path / "words.jpg"
+        words.write_text("no picture")
+        nowhere = tmp_path / "nowhere.jpg"
+        line = fail(capsys, ["search", str(nowhere), "--index", str(built), "--json"], 1)
+        assert f"{nowhere}: can not be read: No such file" in line
+        line = fail(capsys, ["search", str(words), "--index", str(built), "--json"], 1)
+        assert "not a picture that can be read" in line
+
+    @pytest.mark.parametrize("k", ["0", "1001", "-1", "many"])
+    def test_bad_k(self, built: Path, drawn_pictures: Path, capsys: Output, k: str) -> None:
+        image = drawn_pictures / "red" / "red-1.jpg"
+        assert crossmatch.run(["search", str(image), "--index", str(built), "-k", k]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert "'-k'" in err
+        assert "Traceback" not in err
+
+    def test_vectors_that_are_too_short(
+        self, built: Path, tmp_path: Path, drawn_pictures: Path, capsys: Output
+    ) -> None:
+        shutil.copytree(built, tmp_path / "index")
+        (path,) = (tmp_path / "index").glob("generations/*/vectors.f32")
+        os.truncate(path, 128)
+        image = drawn_pictures / "red" / "red-1.jpg"
+        line = fail(capsys, ["search", str(image), "--index", str(tmp_path / "index")], 1)
+        assert f"{path}: the file is shorter than the catalogue says" in line
+
+
+def test_evaluate_json(tiny_bundle: Bundle, drawn_pictures: Path, capsys: Output) -> None:
+    command = ["evaluate", "--model", str(tiny_bundle.folder), "--data", "folder", "--root", str(drawn_pictures)]
+    fields = run_json(capsys, *command)
+    assert (fields["data"], fields["queries"], fields["gallery"]) == ("folder", 24, 24)
+    assert (fields["recall"]["1"], fields["map_at_r"], fields["r_precision"]) == (1.0, 1.0, 1.0)
+
+
+def test_evaluate_refuses_what_it_does_not_know(tiny_bundle: Bundle, tmp_path: Path, capsys: Output) -> None:
+    command = ["evaluate", "--model", str(tiny_bundle.folder), "--data", "cats", "--root", str(tmp_path)]
+    assert "cats" in fail(capsys, command, 2)
+
+
+class TestVerifyModel:
+    def test_json(self, tiny_bundle: Bundle, capsys: Output) -> None:
+        fields = run_json(capsys, "model", "verify", str(tiny_bundle.folder))
+        assert 0.9999 <= fields["golden_cosine"] <= 1.0001
+        assert tiny_bundle.manifest.model_id in fields.values()
+
+    def test_for_people(self, tiny_bundle: Bundle, capsys: Output) -> None:
+        assert crossmatch.run(["model", "verify", str(tiny_bundle.folder)]) == 0
+        assert "whole, and runs as it did" in capsys.readouterr().out
+
+    def test_a_changed_file(self, tiny_bundle: Bundle, tmp_path: Path, capsys: Output) -> None:
+        shutil.copytree(tiny_bundle.folder, tmp_path / "bundle")
+        with (tmp_path / "bundle" / "model.onnx").open("ab") as file:
+            file.write(b"x")
+        assert "model.onnx" in fail(capsys, ["model", "verify", str(tmp_path / "bundle")], 1)

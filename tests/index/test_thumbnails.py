@@ -1,0 +1,48 @@
+"""Thumbnails: size, aspect, and that they show the picture."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from index.thumbnails import draw_thumbnail
+
+
+def draw(image: Image.Image) -> Image.Image:
+    """The thumbnail, opened."""
+    return Image.open(io.BytesIO(draw_thumbnail(image)), formats=["JPEG"])
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((1024, 512), (256, 128)),
+        ((300, 900), (85, 256)),
+        ((256, 256), (256, 256)),
+        ((40, 30), (40, 30)),  # nothing is enlarged
+        ((5000, 2), (256, 1)),
+        ((1, 1), (1, 1)),
+    ],
+)
+def test_size(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert draw(Image.new("RGB", size)).size == expected
+
+
+def test_shows_the_picture_and_leaves_it_alone() -> None:
+    image = Image.new("RGB", (800, 400), (200, 30, 30))
+    image.paste((20, 40, 210), (400, 0, 800, 400))
+    before = image.tobytes()
+    small = np.asarray(draw(image).convert("RGB")).astype(int)
+    assert np.abs(small[:, :120] - (200, 30, 30)).max() < 12
+    assert np.abs(small[:, 136:] - (20, 40, 210)).max() < 12
+    assert image.size == (800, 400)
+    assert image.tobytes() == before
+
+
+def test_is_the_same_each_time() -> None:
+    noise = np.random.default_rng(0).integers(0, 255, size=(500, 400, 3), dtype=np.uint8)
+    image = Image.fromarray(noise)
+    assert draw_thumbnail(image) == draw_thumbnail(image)

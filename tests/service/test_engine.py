@@ -1,0 +1,122 @@
+"""What must not start does not, and no more is taken on than may wait."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from index.bundle import Bundle, read_bundle
+from index.encoder import Encoder
+from index.errors import BundleDigestError, BundleFormatError, GoldenMismatchError, IndexDataError
+from index.layout import Layout
+from index.manifest import file_digest, read_manifest, write_manifest
+from index.types import Vectors
+from service.engine import Engine
+from service.problems import BusyError
+from service.settings import Settings
+from tests.drawn_pictures import draw_picture
+from tests.service.live_service import expect_problem, search, serve
+
+
+@pytest.fixture
+def own_index(drawn_index: Path, tmp_path: Path) -> Path:
+    """The drawn pictures' index in a folder that the test may change."""
+    return Path(shutil.copytree(drawn_index, tmp_path / "own.index"))
+
+
+def find_bundle(index: Path) -> Bundle:
+    return read_bundle(Layout(index).model((index / "CURRENT").read_text().strip()))
+
+
+def falsify_golden(bundle: Bundle) -> None:
+    """Other vectors in golden.npz, under a digest that fits."""
+    path = bundle.folder / "golden.npz"
+    with np.load(path) as arrays:
+        changed = {name: arrays[name] for name in arrays.files}
+    vectors = next(name for name, values in changed.items() if values.ndim == 2 and values.dtype == np.float32)
+    changed[vectors] = np.roll(changed[vectors], 1, axis=1)
+    np.savez(path, **changed)
+    manifest = read_manifest(bundle.folder)
+    files = manifest.files | {path.name: file_digest(path)}
+    write_manifest(bundle.folder, manifest.model_copy(update={"files": files}))
+
+
+def test_every_encoder_has_run_before_the_first_query(drawn_index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[int] = []
+    original = Encoder.encode
+
+    def count(encoder: Encoder, pixels: NDArray[np.float32]) -> Vectors:
+        ran.append(id(encoder))
+        return original(encoder, pixels)
+
+    monkeypatch.setattr(Encoder, "encode", count)
+    with Engine(Settings(drawn_index, threads=3)) as engine:
+        assert engine.encoders.size == 3
+        assert len(set(ran)) == len(ran) == 3
+
+
+def test_no_place_is_given_twice_and_none_is_lost(drawn_index: Path) -> None:
+    with Engine(Settings(drawn_index, threads=1, waiting=2)) as engine:
+        for _ in range(3):
+            with engine.admit(), engine.admit(), pytest.raises(BusyError, match="at most 2"), engine.admit():
+                pass
+        with pytest.raises(ZeroDivisionError), engine.admit():
+            raise ZeroDivisionError
+        with engine.admit(), engine.admit():
+            pass
+
+
+def test_a_model_that_computes_otherwise_is_not_served(own_index: Path) -> None:
+    falsify_golden(find_bundle(own_index))
+    with pytest.raises(GoldenMismatchError, match="golden picture 0 gives another vector"):
+        Engine(Settings(own_index))
+
+
+def test_a_damaged_model_is_not_served(own_index: Path) -> None:
+    bundle = find_bundle(own_index)
+    model = bundle.model_path
+    model.write_bytes(model.read_bytes()[:-1] + b"!")
+    with pytest.raises(BundleDigestError):
+        Engine(Settings(own_index))
+    model.unlink()
+    with pytest.raises(BundleFormatError):
+        Engine(Settings(own_index))
+
+
+def test_a_folder_that_is_no_index_is_not_served(tmp_path: Path) -> None:
+    with pytest.raises(IndexDataError, match="not an index"):
+        Engine(Settings(tmp_path))
+
+
+def test_a_full_service_says_so_and_recovers(drawn_index: Path, tmp_path: Path) -> None:
+    picture = draw_picture("red")
+
+    def slowly(client: httpx.Client) -> Iterator[bytes]:
+        """A body that stays on the way until another search was refused."""
+        yield b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+        yield picture[:50]
+        for _ in range(100):  # until the slow one has come in that far
+            refused = client.post("/v1/search", files={"image": picture})
+            if refused.status_code != 200:
+                break
+        expect_problem(refused, 429, "too many searches", "try again")
+        assert refused.headers["retry-after"] == "1"
+        assert client.get("/v1/items/1/thumbnail").status_code == 200  # pictures and health never wait behind searches
+        assert client.get("/readyz").status_code == 200
+        yield picture[50:] + b"\r\n--b--\r\n"
+
+    with (
+        serve(drawn_index, tmp_path / "log", "--waiting", 1) as service,
+        httpx.Client(base_url=service.url, timeout=20) as client,
+        httpx.Client(base_url=service.url, timeout=20) as other,
+    ):
+        headers = {"content-type": "multipart/form-data; boundary=b"}
+        answer = client.post("/v1/search", content=slowly(other), headers=headers)
+        assert answer.status_code == 200
+        assert answer.json()["results"] == search(other, picture)["results"]
