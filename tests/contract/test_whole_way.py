@@ -48,7 +48,7 @@ class Way:
 
 def ask(*arguments: object) -> dict[str, Any]:
     """What a command answers as JSON. Fails unless it succeeds and prints nothing else."""
-    code, out, err = run_crossmatch(*arguments, "--json", seconds=90)
+    code, out, err = run_crossmatch(*arguments, "--json", seconds=300)
     assert code == 0, err
     assert "Traceback" not in err
     answer: dict[str, Any] = json.loads(out)

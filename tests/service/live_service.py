@@ -41,10 +41,10 @@ class Started:
     log: Path
 
 
-def run_crossmatch(*arguments: object, seconds: float = 60.0, folder: Path | None = None) -> tuple[int, str, str]:
+def run_crossmatch(*arguments: object, seconds: float = 120.0) -> tuple[int, str, str]:
     """A command of ours: its exit code, standard output and standard error."""
     command = [sys.executable, "-m", "crossmatch", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False, cwd=folder)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
     return done.returncode, done.stdout, done.stderr
 
 

@@ -93,7 +93,7 @@ def test_told_to_stop_while_it_indexes_it_takes_its_build_along(home: Path, tmp_
 
 def test_a_source_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     code, out, err = run_crossmatch("demo", "--images", tmp_path / "none", "--home", tmp_path / "home", "--port", 0)
-    assert (code, out) == (1, "")
+    assert (code, out) == (2, "")
     assert err.startswith(f"crossmatch: {tmp_path / 'none'}: ")
     assert err.count("\n") == 1
 
