@@ -3,7 +3,7 @@
     python -m benchmarks.first_run [--port 8765]
 
 Clones this repository's HEAD into a temporary folder, runs `make run` there twice, and each time asks the service
-until it answers a search. What pip downloads is counted from its own log; memory and mapped libraries are read from
+until it answers a search. What pip downloads is the size of the packages; memory and mapped libraries are read from
 the service's /proc entry.
 """
 
@@ -25,8 +25,6 @@ from benchmarks.machine import describe_machine, print_table
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 300.0  # seconds
-_SIZE = re.compile(r"Downloading \S+ \(([\d.]+) (kB|MB|GB)\)")
-_UNITS = {"kB": 1e-3, "MB": 1.0, "GB": 1e3}
 
 
 @dataclass(frozen=True)
@@ -91,11 +89,12 @@ def read_resident(process: int) -> float:
 
 
 def measure_downloads(folder: Path) -> float:
-    """Megabytes that pip downloads for `.[demo]` into a new environment with an empty cache."""
+    """Megabytes of the packages that `.[demo]` brings into a new environment."""
     subprocess.run(["python3", "-m", "venv", folder / "venv"], check=True)
-    command = [str(folder / "venv/bin/pip"), "install", "--no-cache-dir", "--progress-bar", "off", ".[demo]"]
-    log = subprocess.run(command, cwd=folder / "clone", check=True, capture_output=True, text=True).stdout
-    return sum(float(size) * _UNITS[unit] for size, unit in _SIZE.findall(log))
+    command = [str(folder / "venv/bin/pip"), "download", "--quiet", "--dest", str(folder / "wheels"), ".[demo]"]
+    subprocess.run(command, cwd=folder / "clone", check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wheels = (path for path in (folder / "wheels").iterdir() if not path.name.startswith("crossmatch"))
+    return sum(path.stat().st_size for path in wheels) / 1e6
 
 
 def main() -> None:
