@@ -6,6 +6,7 @@ Its standard error goes to a file, since a pipe that nobody empties would stop i
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -48,11 +49,19 @@ def run_crossmatch(*arguments: object, seconds: float = 120.0) -> tuple[int, str
     return done.returncode, done.stdout, done.stderr
 
 
+def _answer_interrupts() -> None:
+    """Whoever started the tests in the background has SIGINT ignored, and so would the service."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def start(log: Path, arguments: Sequence[object]) -> Iterator[Started]:
     """`crossmatch serve` or `demo`, from its first address on; ended on the way out."""
     command = [sys.executable, "-m", "crossmatch", *map(str, arguments)]
-    with log.open("wb") as errors, subprocess.Popen(command, stdout=errors, stderr=errors) as process:
+    with (
+        log.open("wb") as errors,
+        subprocess.Popen(command, stdout=errors, stderr=errors, preexec_fn=_answer_interrupts) as process,
+    ):
         try:
             yield Started(wait_for_address(process, log), process, log)
         finally:
