@@ -2,6 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8000
+export IMAGES
 
 .DEFAULT_GOAL := help
 .PHONY: help run install test check format docs clean
@@ -10,7 +11,7 @@ help: ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 run: $(VENV)/.demo ## the search page on sample pictures, or on IMAGES=/path/to/pictures (PORT=8000)
-	@$(BIN)/crossmatch demo --port $(PORT) $(if $(IMAGES),--images "$(IMAGES)")
+	@$(BIN)/python -m crossmatch demo --port $(PORT) $(if $(IMAGES),--images "$$IMAGES") || [ $$? -eq 130 ]
 
 install: $(VENV)/.full ## the whole .venv: training (torch, gigabytes) and the developers' tools
 

@@ -6,6 +6,7 @@ What may change here: the table of commands, as a package gains one. What a comm
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import sys
 import traceback
@@ -97,18 +98,41 @@ def _show_version(wanted: bool) -> None:
 def run(arguments: list[str]) -> int:
     """Run a command; the exit code: 0, 1 (failed), 2 (called wrongly), 3 (refused by the gate), 130 (interrupted)."""
     try:
-        make_command()(arguments, prog_name="crossmatch")
-    except SystemExit as stop:  # how Typer ends, after it has said what was called wrongly
-        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        result = make_command()(arguments, prog_name="crossmatch", standalone_mode=False)
     except CrossmatchError as error:
         return _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", 130)
-    except (OSError, sqlite3.Error) as error:  # a full disk, a folder that may not be written
-        return _fail(str(error), 1)
-    except Exception as error:  # a bug: still one line, and a way to see the rest
+    except (OSError, shutil.Error, sqlite3.Error) as error:  # a full disk, a folder that may not be written
+        return _fail(_explain_machine(error), 1)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # Typer's own: a wrong option or argument
+            return _fail_usage(error)
+        # A bug: still one line, and a way to see the rest.
         return _fail(f"unexpected {type(error).__name__}: {error}; set CROSSMATCH_DEBUG=1 to see where", 1)
-    return 0
+    return result if isinstance(result, int) else 0
+
+
+def _fail_usage(error: Any) -> int:
+    """A wrong call, or a group without a command, whose message is the group's help."""
+    message = error.format_message()
+    if type(error).__name__ == "NoArgsIsHelpError":
+        typer.echo(message, err=True)
+    else:
+        path = error.ctx.command_path if error.ctx else "crossmatch"
+        _fail(f"{message.rstrip('.')}; see `{path} --help`", error.exit_code)
+    return int(error.exit_code)
+
+
+def _explain_machine(error: Exception) -> str:
+    """What the operating system refused, and where."""
+    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
+        _, where, reason = error.args[0][0]  # of a folder that was being copied, the first file that failed
+        return f"{where}: can not be written (found {reason}); check the room and the permissions there"
+    if isinstance(error, OSError) and error.strerror:
+        where = error.filename2 or error.filename or "the file system"
+        return f"{where}: {error.strerror.lower()}; check the path, its permissions and the room there"
+    return str(error)
 
 
 def _fail(line: str, code: int) -> int:

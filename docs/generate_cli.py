@@ -12,8 +12,9 @@ HEAD = """# The command line
 
 Generated from the commands' `--help` by `make docs`; `make check` fails when it is out of date.
 
-Every command prints errors as one line on standard error. Exit codes: 0, 1 (it failed), 2 (it was called wrongly),
-3 (refused by the gate), 130 (interrupted).
+Every command prints errors as one line on standard error. Exit codes: 0; 1, it failed (a picture, a model or an index
+that is not there or not whole, a full disk); 2, it was called wrongly (options, a source that is none, an index that
+is in the way); 3, refused by the gate; 130, interrupted.
 """
 
 

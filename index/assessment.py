@@ -16,9 +16,8 @@ from index.bundle import Bundle
 from index.datasets import Protocol
 from index.encoder import Encoder
 from index.encoder_pool import EncoderPool
-from index.errors import ImageError, UsageError, VectorError
+from index.errors import UsageError
 from index.evaluation import KS, Figures, LabelledVectors, evaluate
-from index.images import read_bytes
 from index.sources import SourcePicture
 from index.types import Vectors
 
@@ -104,22 +103,12 @@ def encode_pictures(
     if threads is not None and threads < 1:
         raise UsageError("too few threads", expected="at least 1", found=threads)
     vectors = np.empty((len(pictures), bundle.manifest.embedding_size), np.float32)
-    for row, vector in enumerate(EncoderPool(bundle, threads).map(_encode_picture, pictures)):
+    for row, vector in enumerate(EncoderPool(bundle, threads).map(_encode, pictures)):
         vectors[row] = vector
         if on_progress:
             on_progress(row + 1, len(pictures))
     return vectors
 
 
-def _encode_picture(encoder: Encoder, picture: SourcePicture) -> Vectors:
-    data = read_bytes(picture.path, encoder.limits)
-    try:
-        return encoder.encode_bytes(data)
-    except (ImageError, VectorError) as error:
-        raise type(error)(
-            error.what,
-            where=picture.path,
-            expected=error.expected,
-            found=error.found,
-            remedy=error.remedy,
-        ) from error
+def _encode(encoder: Encoder, picture: SourcePicture) -> Vectors:
+    return encoder.encode_file(picture.path)

@@ -23,7 +23,6 @@ from index.catalog import Catalog, SourceState
 from index.encoder import Encoder
 from index.encoder_pool import EncoderPool
 from index.errors import (
-    CrossmatchError,
     ImageError,
     IndexBusyError,
     IndexExistsError,
@@ -264,7 +263,7 @@ def encode_picture(
         content_hash = hashlib.sha256(data).hexdigest()
         vector, thumbnail = _encode_and_draw(encoder, data)
     except (ImageError, VectorError) as error:
-        return SkippedPicture(picture.key, _reason(error))
+        return SkippedPicture(picture.key, error.reason)
     write_whole(layout.thumbnail(content_hash), thumbnail, durable=False)
     path = _relative(picture.path, source.root)
     return NewItem(picture.key, picture.label, dict(picture.metadata), source_id, content_hash, path, vector)
@@ -274,11 +273,6 @@ def _encode_and_draw(encoder: Encoder, data: bytes) -> tuple[Vectors, bytes]:
     rule = encoder.bundle.manifest.preprocessing
     image = decode(data, encoder.limits, reduce_to=reduce_to(rule))
     return encoder.encode(preprocess(image, rule)), draw_thumbnail(image)
-
-
-def _reason(error: CrossmatchError) -> str:
-    """The error's line without the path: the key stands before it in every report."""
-    return str(error).removeprefix(f"{error.where}: ") if error.where else str(error)
 
 
 def _relative(path: Path, root: Path) -> str:

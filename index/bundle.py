@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from index.errors import BundleDigestError, BundleError, BundleFormatError, UsageError
+from index.errors import BundleDigestError, BundleFormatError, UsageError
 from index.manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
@@ -241,15 +241,3 @@ def describe_bundle(bundle: Bundle) -> dict[str, object]:
         "embedding_size": manifest.embedding_size,
         "input_size": manifest.preprocessing.input_size,
     }
-
-
-__all__ = [
-    "Bundle",
-    "BundleDescription",
-    "BundleError",
-    "Golden",
-    "describe_bundle",
-    "read_bundle",
-    "read_golden",
-    "write_bundle",
-]

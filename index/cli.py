@@ -47,8 +47,12 @@ def build(
     from index.sources import read_source
 
     bundle = read_bundle(model)
-    with progress_bar("Indexing") as on_progress:
-        report = build_index(read_source(source), bundle, index, threads=threads, on_progress=on_progress)
+    try:
+        with progress_bar("Indexing") as on_progress:
+            report = build_index(read_source(source), bundle, index, threads=threads, on_progress=on_progress)
+    except KeyboardInterrupt:
+        print_note("What was indexed so far is kept and can be searched; the same command goes on from there.")
+        raise
     if json:
         skipped = [{"key": skip.key, "reason": skip.reason} for skip in report.skipped]
         print_json({"index": str(index), "added": report.added, "kept": report.kept, "skipped": skipped})
@@ -117,13 +121,17 @@ def search(
     import time
 
     from index.encoder import Encoder
+    from index.errors import ImageError, VectorError
     from index.images import ImageLimits, read_bytes
     from index.searcher import Searcher, search_picture
 
     with Searcher(index) as searcher:
         encoder = Encoder(searcher.read_bundle())
         started = time.perf_counter()
-        result = search_picture(searcher, encoder, read_bytes(image, ImageLimits()), k)
+        try:
+            result = search_picture(searcher, encoder, read_bytes(image, ImageLimits()), k)
+        except (ImageError, VectorError) as error:
+            raise error.at(image) from error
         took_ms = (time.perf_counter() - started) * 1000
     if json:
         print_json(result.to_json(took_ms))

@@ -14,8 +14,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from index.bundle import Bundle, read_golden
-from index.errors import BundleFormatError, GoldenMismatchError, VectorError
-from index.images import ImageLimits
+from index.errors import BundleFormatError, GoldenMismatchError, ImageError, VectorError
+from index.images import ImageLimits, read_bytes
 from index.preprocess import preprocess_bytes
 from index.types import Vectors, unit_vectors
 
@@ -48,8 +48,16 @@ class Encoder:
             )
         return np.asarray(unit_vectors(output, where=self.bundle.model_path)[0])
 
+    def encode_file(self, path: Path) -> Vectors:
+        """(d,) float32 unit vector of a picture file. Raises ImageError or VectorError with its path."""
+        data = read_bytes(path, self.limits)
+        try:
+            return self.encode_bytes(data)
+        except (ImageError, VectorError) as error:
+            raise error.at(path) from error
+
     def encode_bytes(self, data: bytes) -> Vectors:
-        """(d,) float32 unit vector of a picture file. Raises ImageError or VectorError."""
+        """(d,) float32 unit vector of the bytes of a picture file. Raises ImageError or VectorError."""
         return self.encode(preprocess_bytes(data, self.bundle.manifest.preprocessing, self.limits))
 
 

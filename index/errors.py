@@ -26,6 +26,8 @@ error becomes is the service's business (`service.problems`), and its alone.
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class CrossmatchError(Exception):
     """Root of the tree. `str(error)` is the whole line for a user."""
@@ -48,6 +50,15 @@ class CrossmatchError(Exception):
         self.found = None if found is None else str(found)
         self.remedy = remedy
         super().__init__(self._line())
+
+    @property
+    def reason(self) -> str:
+        """The line without the place, for a report that names it, or a reader who may not know it."""
+        return str(self).removeprefix(f"{self.where}: ") if self.where else str(self)
+
+    def at(self, where: object) -> Self:
+        """The same error with a place: whoever decodes bytes does not know which file they came from."""
+        return type(self)(self.what, where=where, expected=self.expected, found=self.found, remedy=self.remedy)
 
     def _line(self) -> str:
         line = f"{self.where}: {self.what}" if self.where else self.what

@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 from index.errors import UsageError, VectorError
 from index.exact_search import NeighbourSearch, search_exact
-from index.types import Ids, Vectors
+from index.types import Ids, Vectors, check_unit_vectors
 
 KS = (1, 2, 4, 8, 10)
-_UNIT_TOLERANCE = 1e-3  # of a vector's length: float16 storage passes, a forgotten normalisation does not
 _QUERIES_AT_ONCE = 4096  # searched and judged at a time
 _NEIGHBOURS_AT_ONCE = 2**22  # cells of (queries, neighbours) judged at a time: about 200 MB, temporaries included
 
@@ -48,16 +47,7 @@ class LabelledVectors:
                 )
         if len(np.unique(self.ids)) != len(self.ids):
             raise UsageError("an id is there twice", expected="each picture once")
-        _check_lengths(self.vectors)
-
-
-def _check_lengths(vectors: Vectors) -> None:
-    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
-    wrong = np.flatnonzero(~(np.abs(lengths - 1) <= _UNIT_TOLERANCE))  # so put, NaN is wrong too
-    if wrong.size:
-        raise VectorError(
-            f"row {wrong[0]} is no unit vector", expected="length 1", found=f"length {lengths[wrong[0]]:g}"
-        )
+        check_unit_vectors(self.vectors)
 
 
 @dataclass(frozen=True, eq=False)

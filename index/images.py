@@ -93,6 +93,8 @@ def decode(data: bytes, limits: ImageLimits, reduce_to: int | None = None) -> Im
         raise ImageTooLargeError(
             "the picture has too many pixels", expected=f"at most {limits.max_pixels}", found="a bomb"
         ) from error
+    except MemoryError as error:
+        raise ImageTooLargeError("the picture needs more memory than there is") from error
     except Exception as error:  # Pillow's plugins raise nearly every built-in type on hostile bytes
         raise BrokenImageError(
             "the picture is truncated or corrupt", found=str(error) or type(error).__name__

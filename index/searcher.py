@@ -25,7 +25,7 @@ from index.encoder import Encoder
 from index.errors import ItemNotFoundError, ModelMismatchError, UsageError, VectorError
 from index.layout import Layout
 from index.snapshot import open_snapshot
-from index.types import Ids, IndexInfo, Item, Match, SearchResult, Vectors, score_pairs
+from index.types import Ids, IndexInfo, Item, Match, SearchResult, Vectors, check_unit_vectors, score_pairs
 from index.vectors import VectorMap
 
 MAX_K = 1000
@@ -112,6 +112,7 @@ class Searcher:
                 )
             if query.shape != (view.generation.embedding_size,):
                 raise VectorError("wrong size", expected=f"({view.generation.embedding_size},)", found=query.shape)
+            check_unit_vectors(query[None])
             pictures = _find_candidates(view, query, k)
             scores = score_pairs(view.rows.read(pictures), query)
             items = self._catalog.items_of_pictures(pictures)

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from index.errors import VectorError
 
+_UNIT_TOLERANCE = 1e-3  # of a vector's length: float16 storage passes, a forgotten normalisation does not
+
 Vectors = NDArray[np.float32]  # (n, d) float32, or (d,)
 Ids = NDArray[np.int64]  # (n,) or (n, k) int64
 
@@ -66,6 +68,16 @@ class SearchResult:
             "index": {"generation": self.index.generation, "model": self.index.model, "size": self.index.size},
             "took_ms": round(took_ms, 3),
         }
+
+
+def check_unit_vectors(vectors: Vectors) -> None:
+    """Raises VectorError unless every row of (n, d) float32 is finite and of length 1: the check at every door."""
+    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
+    wrong = np.flatnonzero(~(np.abs(lengths - 1) <= _UNIT_TOLERANCE))  # so put, NaN is wrong too
+    if wrong.size:
+        raise VectorError(
+            f"row {wrong[0]} is no unit vector", expected="length 1", found=f"length {lengths[wrong[0]]:g}"
+        )
 
 
 def unit_vectors(vectors: NDArray[Any], *, where: object = None) -> Vectors:

@@ -13,7 +13,7 @@ import numpy as np
 
 from index.catalog import Catalog
 from index.layout import Layout
-from index.types import Vectors
+from index.types import Vectors, check_unit_vectors
 from index.vectors import VectorWriter, row_crc
 
 
@@ -53,6 +53,7 @@ class IndexWriter:
             return
         catalog = self._catalog
         rows = np.stack([item.vector for item in items])
+        check_unit_vectors(rows)
         with catalog.writing():
             pictures = []
             for item in items:

@@ -20,7 +20,9 @@ def serve(
     threads: ThreadsOption = None,
     waiting: Annotated[int, typer.Option("--waiting", min=1, help="Searches at once; beyond that, 429.")] = 64,
     max_bytes: Annotated[int, typer.Option("--max-bytes", min=1, help="Bytes of one picture.")] = 32 * 2**20,
-    max_pixels: Annotated[int, typer.Option("--max-pixels", min=1, help="Pixels of one picture.")] = 50_000_000,
+    max_pixels: Annotated[
+        int, typer.Option("--max-pixels", min=1, max=178_000_000, help="Pixels of one picture.")
+    ] = 50_000_000,
 ) -> None:
     """Serve an index over HTTP, with the search page at / and the API's documentation at /docs.
 

@@ -6,6 +6,7 @@ The build runs in a process of its own, so that searches keep their threads; bot
 from __future__ import annotations
 
 import hashlib
+import shlex
 import socket
 import subprocess
 import sys
@@ -123,5 +124,12 @@ def _stop(builder: subprocess.Popen[bytes]) -> None:
 def _greet(url: str, source: Source) -> None:
     picture = source.pictures[len(source.pictures) // 3].path
     print_note(
-        f"\nThe search page: {url}\nOr try:\n  curl -F image=@'{picture}' '{url}/v1/search?k=5'\n(stop with Ctrl-C)\n"
+        f"\nThe search page: {url}   the API: {url}/docs\nOr try:\n"
+        f"  curl -F {quote_form_file(picture)} '{url}/v1/search?k=5'\n(stop with Ctrl-C)\n"
     )
+
+
+def quote_form_file(path: Path) -> str:
+    """`image=@PATH` for a shell and for curl, which reads `;`, `,` and `"` in a bare path as its own."""
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return shlex.quote(f'image=@"{escaped}"')

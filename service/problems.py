@@ -93,11 +93,6 @@ def describe_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
 
 
-def explain(error: errors.CrossmatchError) -> str:
-    """The error's line without the place, which on a server is a path of the server's."""
-    return str(error).removeprefix(f"{error.where}: ") if error.where else str(error)
-
-
 def install_problems(app: FastAPI) -> None:
     """Answer every error of the app with a problem document."""
 
@@ -108,7 +103,7 @@ def install_problems(app: FastAPI) -> None:
             _log.error("%s", error)  # its line names paths, which are for the log alone
             return make_problem(status, _UNANSWERED)
         headers = {"Retry-After": "1"} if status == HTTPStatus.TOO_MANY_REQUESTS else None
-        return make_problem(status, explain(error), headers)
+        return make_problem(status, error.reason, headers)
 
     @app.exception_handler(sqlite3.Error)  # a damaged or full disk under a running service
     @app.exception_handler(OSError)

@@ -15,6 +15,11 @@ from service.app import create_app
 from service.engine import Engine
 from service.settings import Settings
 
+_REFUSALS = {  # of the operating system: what is wrong, and what to do
+    errno.EADDRINUSE: ("the port is in use", "stop what uses it, or give another port"),
+    errno.EADDRNOTAVAIL: ("this machine does not have the address", "give another --host"),
+    errno.EACCES: ("this user may not have the port", "give a port above 1023"),
+}
 _DRAIN_SECONDS = 10  # that running requests may still take once the server is told to stop
 
 
@@ -31,10 +36,8 @@ def listen(host: str, port: int) -> socket.socket:
         bound.listen(128)  # also finds a port that another process listens on
     except OSError as error:
         bound.close()
-        what = "the port is in use" if error.errno == errno.EADDRINUSE else "the address can not be had"
-        raise UsageError(
-            what, where=f"{host}:{port}", found=error.strerror, remedy="stop what uses it, or give another --port"
-        ) from error
+        what, remedy = _REFUSALS.get(error.errno or 0, ("the address can not be had", "give another --host or --port"))
+        raise UsageError(what, where=f"{host}:{port}", found=error.strerror, remedy=remedy) from error
     return bound
 
 

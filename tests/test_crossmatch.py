@@ -102,12 +102,17 @@ def test_called_wrongly(arguments: list[str], complaint: str, capsys: pytest.Cap
     out, err = capsys.readouterr()
     assert out == ""
     assert complaint in err
-    assert "Traceback" not in err
+    assert err.startswith("crossmatch: ")
+    assert err.count("\n") == 1
+    assert "--help`" in err
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert crossmatch.run(["--version"]) == 0
     assert capsys.readouterr().out.startswith("crossmatch 0.")
+
+
+CHECK = "check the path, its permissions and the room there"
 
 
 @pytest.mark.parametrize(
@@ -116,7 +121,11 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (ImageError("broken", where="a.jpg"), 1, "crossmatch: a.jpg: broken\n"),
         (UsageError("wrong"), 2, "crossmatch: wrong\n"),
         (RefusedError("worse"), 3, "crossmatch: worse\n"),
-        (OSError(28, "No space left on device", "/x"), 1, "crossmatch: [Errno 28] No space left on device: '/x'\n"),
+        (
+            OSError(28, "No space left on device", "/x"),
+            1,
+            "crossmatch: /x: no space left on device; check the path, its permissions and the room there\n",
+        ),
         (
             KeyError("oops\nsecond line"),
             1,

@@ -121,5 +121,6 @@ def _loader() -> Any:
 def missing_extra(library: str) -> UsageError:
     """The error for a machine without the training libraries."""
     return UsageError(
-        f"training needs {library}, which is not installed", remedy="pip install '.[training]' in the clone"
+        f"this needs {library}, which is not installed: without torch, only efficientnet_lite0 can be exported",
+        remedy="run `make install`, or pip install '.[training]' in the clone",
     )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from index.errors import VectorError
-from index.types import Item, score_pairs, unit_vectors
+from index.types import Item, check_unit_vectors, score_pairs, unit_vectors
 
 
 @st.composite
@@ -104,3 +104,12 @@ def test_score_does_not_hang_on_the_order_of_rows_in_memory() -> None:
     query = np.ones(128, np.float32)
     assert score_pairs(np.asfortranarray(rows), query).tobytes() == score_pairs(rows, query).tobytes()
     assert score_pairs(rows[:1], query).tobytes() == score_pairs(rows, query)[:1].tobytes()
+
+
+@pytest.mark.parametrize("spoiled", [np.nan, np.inf, 0.0, 2.0])
+def test_only_unit_vectors_pass_the_check(spoiled: float) -> None:
+    rows = np.eye(3, dtype=np.float32)
+    check_unit_vectors(rows)
+    rows[1] = np.float32(spoiled) * np.ones(3, dtype=np.float32)
+    with pytest.raises(VectorError, match="row 1 is no unit vector"):
+        check_unit_vectors(rows)

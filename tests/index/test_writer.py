@@ -11,7 +11,9 @@ import pytest
 
 from index.bundle import Bundle
 from index.catalog import Catalog
+from index.errors import VectorError
 from index.layout import Layout
+from index.searcher import Searcher
 from index.types import Vectors
 from index.vectors import VectorMap, VectorWriter, row_crc
 from index.writer import IndexWriter, NewItem
@@ -126,3 +128,15 @@ def test_writers_take_turns(layout: Layout) -> None:
     for picture, row in enumerate(rows, start=1):
         seed, number = map(int, items[picture].key.split("-"))
         np.testing.assert_array_equal(row, draw_rows(15, seed)[number])
+
+
+@pytest.mark.parametrize("spoiled", [np.nan, np.inf, 0.0, 2.0])
+def test_a_vector_that_has_no_cosine_is_refused_at_every_door(layout: Layout, spoiled: float) -> None:
+    rows = draw_rows(3)
+    add_rows(layout, rows)
+    with Catalog(layout.catalog) as catalog, IndexWriter(layout, catalog) as writer:
+        with pytest.raises(VectorError):
+            writer.add([new_item("good", rows[0]), new_item("bad", rows[1] * np.float32(spoiled))])
+        assert catalog.count_items() == 3
+    with Searcher(layout.folder) as searcher, pytest.raises(VectorError):
+        searcher.search(rows[0] * np.float32(spoiled), 3, model=searcher.generation.model_id)

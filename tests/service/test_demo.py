@@ -13,7 +13,7 @@ import pytest
 
 from index.errors import CrossmatchError
 from index.sources import read_source
-from service.demo import DemoPlan, run_demo
+from service.demo import DemoPlan, quote_form_file, run_demo
 from service.server import listen
 from tests.drawn_pictures import write_drawn_pictures
 from tests.service.live_service import run_crossmatch, search, start
@@ -58,7 +58,7 @@ def test_the_first_run_indexes_and_the_second_does_not(home: Path, drawn_picture
     for number in range(2):
         log = tmp_path / f"log{number}"
         with start(log, arguments) as demo, httpx.Client(base_url=demo.url, timeout=30) as client:
-            wait_for(log, "curl -F image=@")
+            wait_for(log, "curl -F")
             answers.append([search(client, picture.read_bytes(), 3) for picture in pictures[::6]])
             state = client.get("/v1/index").json()
             assert (state["size"], state["attribution"]) == (len(pictures), None)
@@ -111,3 +111,13 @@ def test_a_folder_without_one_picture_says_so(home: Path, tmp_path: Path) -> Non
     (tmp_path / "images" / "broken.png").write_bytes(b"nothing")
     with listen("127.0.0.1", 0) as bound, pytest.raises(CrossmatchError, match="could not be indexed"):
         run_demo(DemoPlan(home=home, images=tmp_path / "images"), bound)
+
+
+@pytest.mark.parametrize("name", ["plain.png", "it's.png", 'a"b.png', "semi;colon,comma.png", "back\\slash.png"])
+def test_the_curl_line_finds_any_file(name: str, tmp_path: Path) -> None:
+    """As a shell and curl read it: curl is asked for the file, and sends its bytes to nobody."""
+    path = tmp_path / name
+    path.write_bytes(b"x")
+    command = f"curl --silent --show-error -F {quote_form_file(path)} http://127.0.0.1:9/"
+    found = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert found.returncode == 7, found.stderr  # no connection; 26 would be a file that can not be read

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from index import errors
-from service.problems import MEDIA_TYPE, STATUSES, BodyTooLargeError, BusyError, explain, make_problem, status_of
+from service.problems import MEDIA_TYPE, STATUSES, BodyTooLargeError, BusyError, make_problem, status_of
 
 
 @pytest.mark.parametrize(
@@ -49,5 +49,5 @@ def test_a_problem_document_repeats_its_status_and_names_it() -> None:
 def test_the_place_on_the_servers_disk_is_left_out() -> None:
     error = errors.VectorError("no length", where=Path("/srv/secret/model.onnx"), expected="one", remedy="another")
     assert "/srv/secret" in str(error)
-    assert explain(error) == "no length (expected one); another"
-    assert explain(errors.VectorError("no length")) == "no length"
+    assert error.reason == "no length (expected one); another"
+    assert errors.VectorError("no length").reason == "no length"

@@ -11,10 +11,13 @@ from safetensors import safe_open
 from index.bundle import Bundle
 from index.encoder import Encoder, open_session, verify_golden
 from index.errors import BundleError
+from training import export
 from training.backbones import Backbone, build_backbone
 from training.config import ModelConfig
 from training.export import ExportPlan, compare_with_torch, export_bundle
 from training.model import Embedder, build_embedder
+
+WRITE_GRAPH = export.write_graph
 
 
 @pytest.fixture(scope="module")
@@ -75,13 +78,32 @@ def test_the_graph_tells_nothing_of_this_machine(bundle: Bundle) -> None:
     assert str(Path(__file__).parents[2]).encode() not in bundle.model_path.read_bytes()
 
 
-def test_a_graph_that_computes_something_else_is_refused(bundle: Bundle, embedder: Embedder, tmp_path: Path) -> None:
-    model = onnx.load(bundle.model_path)
+def spoil(path: Path, output: Path) -> None:
+    """The same graph with other weights."""
+    model = onnx.load(path)
     largest = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
     values = np.frombuffer(largest.raw_data, np.float32) * 1.01
     values[: len(values) // 2] *= 0.9
     largest.raw_data = values.astype(np.float32).tobytes()
-    onnx.save(model, tmp_path / "model.onnx")
+    onnx.save(model, output)
+
+
+def test_a_graph_that_computes_something_else_is_refused(bundle: Bundle, embedder: Embedder, tmp_path: Path) -> None:
+    spoil(bundle.model_path, tmp_path / "model.onnx")
     assert compare_with_torch(embedder, bundle.manifest.preprocessing, bundle.model_path) < 1e-5
     with pytest.raises(BundleError, match="ONNX Runtime and torch compute different vectors"):
         compare_with_torch(embedder, bundle.manifest.preprocessing, tmp_path / "model.onnx")
+
+
+def test_no_bundle_is_left_where_the_exporter_goes_wrong(
+    backbone: Backbone, embedder: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_wrongly(embedder: Embedder, input_size: int, path: Path) -> int | None:
+        channels = WRITE_GRAPH(embedder, input_size, path)
+        spoil(path, path)
+        return channels
+
+    monkeypatch.setattr(export, "write_graph", write_wrongly)
+    with pytest.raises(BundleError, match="ONNX Runtime and torch compute different vectors"):
+        export_bundle(embedder, ExportPlan(backbone, backbone.preprocessing_at(32, 36)), tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
