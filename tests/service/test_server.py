@@ -64,8 +64,11 @@ def test_an_address_that_can_not_be_had_is_one_line(
 ) -> None:
     port = httpx.URL(live_service.url).port
     for options, words in (
-        (["--port", str(port)], f"127.0.0.1:{port}: the port is in use.*--port"),
-        (["--host", "192.0.2.1"], "192.0.2.1:8000: the address can not be had"),  # another machine's, by RFC 5737
+        (["--port", str(port)], f"127.0.0.1:{port}: the port is in use.*another port"),
+        (
+            ["--host", "192.0.2.1"],
+            "192.0.2.1:8000: this machine does not have the address",
+        ),  # another machine's, by RFC 5737
         (["--host", "::zz"], "no such address.*--host"),
     ):
         assert crossmatch.run(["serve", "--index", str(drawn_index), *options]) == 2
