@@ -30,15 +30,28 @@ COMMANDS: Table = {
     "train": "training.cli:train",
     "evaluate": "index.cli:evaluate",
     "index": {
-        "build": "index.cli:build",
+        "build": "index.cli_writes:build",
+        "add": "index.cli_writes:add",
+        "update": "index.cli_writes:update",
+        "remove": "index.cli_writes:remove",
+        "list": "index.cli:list_items",
         "info": "index.cli:info",
+        "verify": "index.cli_care:verify_index",
+        "evaluate": "index.cli_care:evaluate_index",
+        "compact": "index.cli_writes:compact",
+        "rollback": "index.cli_writes:rollback",
+        "export": "index.cli_exchange:export_index",
+        "import": "index.cli_exchange:import_index",
+        "backup": "index.cli_exchange:backup",
+        "restore": "index.cli_exchange:restore",
     },
     "search": "index.cli:search",
+    "embed": "index.cli_exchange:embed",
     "serve": "service.cli:serve",
 }
 _GROUPS = {
     "model": "Make a model bundle, or check one.",
-    "index": "Build an index of pictures, and look into it.",
+    "index": "Build an index of pictures, write to it, and look into it.",
 }
 _STYLE: dict[str, Any] = {"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None}
 

@@ -1,30 +1,24 @@
-"""`catalog.sqlite`: items, pictures, which vector rows count, the log of changes, snapshots and generations.
+"""What a catalogue says: items, pictures, which vector rows count, the log of changes, snapshots and generations.
 
-A `Catalog` is one connection, used by one thread at a time. Its methods are single statements or one step of a
-transaction that the caller opens with `reading()` or `writing()`. What may change here: queries, and migrations at
-the end of the list. SQL lives in this module and `schema.sql`, nowhere else.
+Reading only; what alters a catalogue is `catalog_writer`'s. What may change here: queries. SQL lives in these two
+modules, `database.py` and `schema.sql`, nowhere else.
 """
 
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.resources import files
-from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from index.errors import IndexBusyError, IndexDataError
+from index.database import Database
+from index.errors import IndexDataError, ItemNotFoundError
 from index.types import Ids, Item
 
-APPLICATION_ID = 0x43524D54  # "CRMT", so that `file` and a wrong path can be told apart
-SCHEMA_VERSION = 1
-BUSY_SECONDS = 30.0
+_ITEM = "items.id, items.key, items.label, items.metadata, items.version"
+_GENERATION = "id, name, model_id, embedding_size, recipe"
 
 
 @dataclass(frozen=True)
@@ -35,6 +29,7 @@ class Generation:
     name: str
     model_id: str
     embedding_size: int
+    recipe: str
 
 
 @dataclass(frozen=True)
@@ -44,8 +39,11 @@ class Snapshot:
     change_number: int
     file: str
     digest: str
+    entries_file: str
+    entries_digest: str
     recipe: str
     entries: int
+    pictures: int
     recall: float
 
 
@@ -61,264 +59,278 @@ class SourceState:
 
 
 @dataclass(frozen=True)
-class PictureRecord:
-    """Where an item's picture is."""
+class SourceItem:
+    """An item that a source brought, as it was indexed."""
 
     id: int
+    key: str
+    label: str | None
+    metadata: dict[str, Any]
+    content_hash: str
+    path: str | None
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who has a key."""
+
+    item: int
+    source_id: int | None
+    content_hash: str
+
+
+@dataclass(frozen=True)
+class PictureRecord:
+    """An item's picture and where it is."""
+
+    id: int
+    item_id: int
+    key: str
     content_hash: str
     path: str | None
     root: str | None
 
 
-class Catalog:
-    """One connection to a catalogue."""
+@dataclass(frozen=True)
+class EncodedItem:
+    """An item, and which row of a generation is its picture's vector."""
 
-    def __init__(self, path: Path, *, create: bool = False) -> None:
-        """Open the catalogue at `path`; with `create`, make it. Raises IndexDataError."""
-        self.path = path
-        if not create and not path.is_file():
-            raise IndexDataError(
-                "not an index",
-                where=path.parent,
-                expected=f"a folder with {path.name}",
-                found="no such file" if path.parent.is_dir() else "no such folder",
-                remedy="make one with `crossmatch index build`",
-            )
-        # One thread at a time uses it, though not always the one that opened it.
-        self._db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        try:
-            if create:
-                self._create()
-            self._check_format()
-            self._db.execute("PRAGMA foreign_keys = ON")
-            self._db.execute("PRAGMA synchronous = FULL")
-        except BaseException:
-            self._db.close()
-            raise
+    item: Item
+    picture: int
+    content_hash: str
+    crc: int  # of the row
 
-    def _create(self) -> None:
-        self._db.execute("PRAGMA journal_mode = WAL")
-        schema = files("index").joinpath("schema.sql").read_text(encoding="utf-8")
-        pragmas = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
-        self._db.executescript(f"BEGIN; {schema} {pragmas} COMMIT;")
 
-    def _check_format(self) -> None:
-        try:
-            application = self._value("PRAGMA application_id")
-            version = self._value("PRAGMA user_version")
-        except sqlite3.DatabaseError as error:
-            raise IndexDataError("the catalogue can not be read", where=self.path, found=error) from error
-        if application != APPLICATION_ID or version != SCHEMA_VERSION:
-            raise IndexDataError(
-                "an index format that this program does not read",
-                where=self.path,
-                expected=f"format {SCHEMA_VERSION}",
-                found=f"format {version}" if application == APPLICATION_ID else "another program's database",
-                remedy="use the Crossmatch version that wrote it, or a newer one",
-            )
+@dataclass(frozen=True)
+class Changes:
+    """What came after a change."""
 
-    def close(self) -> None:
-        """Close the connection."""
-        self._db.close()
+    added: Ids  # (n,) picture ids, ascending
+    removed: Ids  # (n,) picture ids, ascending
+    reload: bool  # a snapshot was sealed or the generation swapped
 
-    def __enter__(self) -> Catalog:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+class Catalog(Database):
+    """The queries on one connection."""
 
-    # Transactions
-
-    @contextmanager
-    def reading(self) -> Iterator[None]:
-        """All statements inside see one and the same state."""
-        self._db.execute("BEGIN")
-        try:
-            yield
-        finally:
-            self._db.execute("ROLLBACK")  # nothing was written
-
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """One durable transaction, or none of it. Raises IndexBusyError if other writers hold the index too long."""
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                raise IndexDataError("the index can not be written", where=self.path, found=error) from error
-            raise IndexBusyError(
-                "another process is writing to the index",
-                where=self.path.parent,
-                expected=f"its turn within {BUSY_SECONDS:.0f} s",
-                found=error,
-                remedy="wait for it to end, or stop it",
-            ) from error
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
-
-    # Reading
-
-    def _value(self, sql: str, *parameters: object) -> Any:
-        row = self._db.execute(sql, parameters).fetchone()
-        return None if row is None else row[0]
+    # The log and what is derived from it
 
     def change_number(self) -> int:
         """The number of the newest change; 0 before the first."""
         return int(self._value("SELECT max(number) FROM changes") or 0)
 
-    def must_reload(self, number: int) -> bool:
-        """Whether a snapshot was sealed or the generation swapped after a change."""
-        query = "SELECT EXISTS (SELECT 1 FROM changes WHERE number > ? AND kind IN ('seal', 'swap'))"
-        return bool(self._value(query, number))
-
-    def active_generation(self) -> Generation:
-        """The generation that answers. Raises IndexDataError if there is none."""
-        row = self._db.execute("SELECT id, name, model_id, embedding_size FROM generations WHERE active = 1").fetchone()
-        if row is None:
-            raise IndexDataError("the index has no active generation", where=self.path)
-        return Generation(*row)
-
-    def snapshot(self, generation: Generation) -> Snapshot | None:
-        """The newest sealed snapshot of a generation."""
-        row = self._db.execute(
-            "SELECT change_number, file, digest, recipe, entries, recall FROM snapshots WHERE generation_id = ?",
-            (generation.id,),
-        ).fetchone()
-        return None if row is None else Snapshot(*row)
-
-    def changes_after(self, number: int) -> tuple[Ids, Ids]:
-        """Picture ids (n,) added and removed after a change, ascending; one both added and removed is in neither."""
+    def changes_after(self, number: int) -> Changes:
+        """The net changes after `number`: a picture both added and removed is in neither."""
         added: set[int] = set()
         removed: set[int] = set()
-        query = "SELECT kind, picture_id FROM changes WHERE number > ? AND picture_id NOT NULL ORDER BY number"
+        reload = False
+        query = "SELECT kind, picture_id FROM changes WHERE number > ? AND kind <> 'edit' ORDER BY number"
         for kind, picture in self._db.execute(query, (number,)):
             if kind == "add":
                 added.add(picture)
+            elif kind != "remove":
+                reload = True
             elif picture in added:
                 added.remove(picture)
             else:
                 removed.add(picture)
-        return np.array(sorted(added), dtype=np.int64), np.array(sorted(removed), dtype=np.int64)
+        return Changes(_sorted_ids(added), _sorted_ids(removed), reload)
+
+    def removed_after(self, number: int) -> Ids:
+        """(n,) ids of the pictures that were removed after a change, ascending."""
+        query = "SELECT DISTINCT picture_id FROM changes WHERE number > ? AND kind = 'remove'"
+        return _sorted_ids({row[0] for row in self._db.execute(query, (number,))})
+
+    def active_generation(self) -> Generation:
+        """The generation that answers. Raises IndexDataError if there is none."""
+        row = self._db.execute(f"SELECT {_GENERATION} FROM generations WHERE active = 1").fetchone()
+        if row is None:
+            raise IndexDataError("the index has no active generation", where=self.path)
+        return Generation(*row)
+
+    def generations(self) -> list[Generation]:
+        """Every generation that was once active, the newest activation first; the active one is the first."""
+        query = f"SELECT {_GENERATION} FROM generations WHERE activated NOT NULL ORDER BY active DESC, activated DESC"
+        return [Generation(*row) for row in self._db.execute(query)]
+
+    def drafts(self) -> list[Generation]:
+        """Generations that are still being encoded, or whose encoding was interrupted."""
+        query = f"SELECT {_GENERATION} FROM generations WHERE activated IS NULL ORDER BY id"
+        return [Generation(*row) for row in self._db.execute(query)]
+
+    def count_generations_ever(self) -> int:
+        """How many generations there have been, those cleared away included."""
+        return int(self._value("SELECT max(seq) FROM sqlite_sequence WHERE name = 'generations'") or 0)
+
+    def snapshot(self, generation: Generation) -> Snapshot | None:
+        """The newest sealed snapshot of a generation."""
+        row = self._db.execute(
+            "SELECT change_number, file, digest, entries_file, entries_digest, recipe, entries, pictures, recall"
+            " FROM snapshots WHERE generation_id = ?",
+            (generation.id,),
+        ).fetchone()
+        return None if row is None else Snapshot(*row)
 
     def vector_ids(self, generation: Generation) -> Ids:
         """(n,) picture ids whose rows count, ascending."""
-        query = "SELECT picture_id FROM vectors WHERE generation_id = ? ORDER BY picture_id"
-        return np.array([row[0] for row in self._db.execute(query, (generation.id,))], dtype=np.int64)
+        return self.vector_crcs(generation)[0]
+
+    def vector_crcs(self, generation: Generation) -> tuple[Ids, Ids]:
+        """Picture ids (n,) whose rows count, ascending, and the CRCs (n,) of the rows."""
+        query = "SELECT picture_id, crc FROM vectors WHERE generation_id = ? ORDER BY picture_id"
+        rows = np.array(self._db.execute(query, (generation.id,)).fetchall(), dtype=np.int64).reshape(-1, 2)
+        return rows[:, 0], rows[:, 1]
+
+    def pictures_without_vector(self, generation: Generation) -> list[PictureRecord]:
+        """Live pictures that a generation has no row of."""
+        return self._pictures(
+            "WHERE NOT EXISTS (SELECT 1 FROM vectors WHERE generation_id = ? AND picture_id = pictures.id)",
+            generation.id,
+        )
+
+    # Items and pictures
 
     def count_items(self) -> int:
         """How many items there are."""
         return int(self._value("SELECT count(*) FROM items"))
 
+    def item(self, id_: int) -> Item:
+        """An item by its id. Raises ItemNotFoundError."""
+        row = self._db.execute(f"SELECT {_ITEM} FROM items WHERE id = ?", (id_,)).fetchone()
+        if row is None:
+            raise ItemNotFoundError("no such item", expected="the id of an item", found=id_)
+        return _make_item(row)
+
+    def find_item(self, key: str) -> Item | None:
+        """An item by its key."""
+        row = self._db.execute(f"SELECT {_ITEM} FROM items WHERE key = ?", (key,)).fetchone()
+        return None if row is None else _make_item(row)
+
+    def list_items(self, after: int, wanted: int) -> list[Item]:
+        """Up to `wanted` items with an id above `after`, ascending."""
+        rows = self._db.execute(f"SELECT {_ITEM} FROM items WHERE id > ? ORDER BY id LIMIT ?", (after, wanted))
+        return [_make_item(row) for row in rows]
+
     def items_of_pictures(self, pictures: Iterable[int]) -> dict[int, Item]:
         """Picture id -> its item, for those that exist."""
         wanted = json.dumps([int(picture) for picture in pictures])
         rows = self._db.execute(
-            "SELECT pictures.id, items.id, items.key, label, metadata FROM json_each(?) AS wanted"
+            f"SELECT {_ITEM}, pictures.id FROM json_each(?) AS wanted"
             " JOIN pictures ON pictures.id = wanted.value JOIN items ON items.id = pictures.item_id",
             (wanted,),
         )
-        return {picture: Item(id_, key, label, json.loads(data)) for picture, id_, key, label, data in rows}
+        return {row[-1]: _make_item(row[:-1]) for row in rows}
 
-    def picture_of_item(self, item: int) -> PictureRecord | None:
-        """The picture of an item, and the folder it lies under."""
+    def sample_items(self, wanted: int) -> list[Item]:
+        """Up to `wanted` items, evenly spread over the ids: the same ones each time for the same items."""
+        low, high = self._db.execute("SELECT min(id), max(id) FROM items").fetchone()
+        if low is None:
+            return []
+        places = json.dumps(np.unique(np.linspace(low, high, wanted, dtype=np.int64)).tolist())
+        rows = self._db.execute(  # the first item at or after each place, found through the index on id
+            f"SELECT DISTINCT {_ITEM} FROM json_each(?) AS place"
+            " JOIN items ON items.id = (SELECT min(id) FROM items WHERE id >= place.value) ORDER BY items.id",
+            (places,),
+        )
+        return [_make_item(row) for row in rows]
+
+    def picture_of_item(self, item: int) -> PictureRecord:
+        """The first picture of an item. Raises ItemNotFoundError."""
+        records = self._pictures("WHERE item_id = ? ORDER BY pictures.id LIMIT 1", item)
+        if not records:
+            raise ItemNotFoundError("no such item", expected="the id of an item", found=item)
+        return records[0]
+
+    def list_encoded(self, generation: Generation, after: int, wanted: int) -> list[EncodedItem]:
+        """Up to `wanted` items whose pictures have a row in a generation, by picture id, from above `after` on."""
+        rows = self._db.execute(
+            f"SELECT {_ITEM}, pictures.id, content_hash, vectors.crc FROM vectors"
+            " JOIN pictures ON pictures.id = picture_id JOIN items ON items.id = item_id"
+            " WHERE generation_id = ? AND picture_id > ? ORDER BY picture_id LIMIT ?",
+            (generation.id, after, wanted),
+        )
+        return [EncodedItem(_make_item(row[:5]), *row[5:]) for row in rows]
+
+    def picture(self, id_: int) -> PictureRecord:
+        """A picture by its id. Raises ItemNotFoundError."""
+        records = self._pictures("WHERE pictures.id = ?", id_)
+        if not records:
+            raise ItemNotFoundError("no such picture", expected="the id of a picture", found=id_)
+        return records[0]
+
+    def labelled_pictures(self, generation: Generation) -> list[tuple[int, str]]:
+        """(picture id, label) of the pictures with a row whose items have a label, ascending by id."""
+        query = (
+            "SELECT picture_id, label FROM vectors JOIN pictures ON pictures.id = picture_id"
+            " JOIN items ON items.id = item_id WHERE generation_id = ? AND label NOT NULL ORDER BY picture_id"
+        )
+        return [(picture, label) for picture, label in self._db.execute(query, (generation.id,))]
+
+    def all_pictures(self) -> list[PictureRecord]:
+        """Every live picture, ascending by id."""
+        return self._pictures("ORDER BY pictures.id")
+
+    def items_of_source(self, source: int) -> dict[str, SourceItem]:
+        """Key -> item, for the items that a source brought."""
+        rows = self._db.execute(
+            "SELECT items.id, key, label, metadata, content_hash, path FROM items"
+            " JOIN pictures ON item_id = items.id WHERE source_id = ?",
+            (source,),
+        )
+        return {row[1]: SourceItem(row[0], row[1], row[2], json.loads(row[3]), row[4], row[5]) for row in rows}
+
+    def contents_besides(self, source: int) -> dict[str, str]:
+        """Key -> content hash, for the items that a source did not bring."""
+        query = "SELECT key, content_hash FROM items JOIN pictures ON item_id = items.id WHERE source_id IS NOT ?"
+        return dict(self._db.execute(query, (source,)).fetchall())
+
+    def rows_of_source(self, generation: Generation, source: int) -> dict[str, tuple[int, int]]:
+        """Content hash -> (picture id, CRC of its row), for one picture of each content that a source brought."""
+        rows = self._db.execute(
+            "SELECT content_hash, picture_id, vectors.crc FROM items JOIN pictures ON item_id = items.id"
+            " JOIN vectors ON picture_id = pictures.id WHERE source_id = ? AND generation_id = ?",
+            (source, generation.id),
+        )
+        return {content_hash: (picture, crc) for content_hash, picture, crc in rows}
+
+    def find_owner(self, key: str) -> Owner | None:
+        """Which item has a key, and the content of its picture."""
         row = self._db.execute(
-            "SELECT pictures.id, content_hash, path, root FROM pictures JOIN items ON items.id = item_id"
-            " LEFT JOIN sources ON sources.id = source_id WHERE item_id = ?",
-            (item,),
+            "SELECT items.id, source_id, content_hash FROM items JOIN pictures ON item_id = items.id WHERE key = ?",
+            (key,),
         ).fetchone()
-        return None if row is None else PictureRecord(*row)
+        return None if row is None else Owner(*row)
 
-    def sample_items(self, count: int) -> list[Item]:
-        """Up to `count` items, evenly spread over the ids: the same ones each time for the same items."""
-        total = self.count_items()
-        rows = self._db.execute(
-            "SELECT id, key, label, metadata FROM (SELECT *, row_number() OVER (ORDER BY id) - 1 AS place FROM items)"
-            " WHERE place % ? = 0 LIMIT ?",
-            (max(1, total // max(1, count)), count),
-        )
-        return [Item(id_, key, label, json.loads(data)) for id_, key, label, data in rows]
+    def has_item(self, item: int) -> bool:
+        """Whether an item lives."""
+        return bool(self._value("SELECT EXISTS (SELECT 1 FROM items WHERE id = ?)", item))
 
-    def source_hashes(self, source: int) -> dict[str, str]:
-        """Key -> content hash of the items that a source brought."""
+    def has_picture(self, picture: int) -> bool:
+        """Whether a picture lives."""
+        return bool(self._value("SELECT EXISTS (SELECT 1 FROM pictures WHERE id = ?)", picture))
+
+    def find_hash_owners(self, content_hash: str) -> int:
+        """How many live pictures have this content."""
+        return int(self._value("SELECT count(*) FROM pictures WHERE content_hash = ?", content_hash))
+
+    def _pictures(self, clause: str, *parameters: object) -> list[PictureRecord]:
         rows = self._db.execute(
-            "SELECT key, content_hash FROM items JOIN pictures ON item_id = items.id WHERE source_id = ?", (source,)
+            "SELECT pictures.id, item_id, key, content_hash, path, root FROM pictures"
+            f" JOIN items ON items.id = item_id LEFT JOIN sources ON sources.id = source_id {clause}",
+            parameters,
         )
-        return dict(rows.fetchall())
+        return [PictureRecord(*row) for row in rows]
 
     def sources(self) -> list[SourceState]:
-        """Every source that was ever indexed."""
+        """Every source that the index keeps in step with."""
         rows = self._db.execute("SELECT id, name, root, listed, complete FROM sources ORDER BY id")
         return [SourceState(id_, name, root, listed, bool(done)) for id_, name, root, listed, done in rows]
 
-    # Writing, inside `writing()`
 
-    def insert_generation(self, name: str, model_id: str, embedding_size: int) -> None:
-        """A new generation, which becomes the active one; the log gets a `swap`."""
-        self._db.execute("UPDATE generations SET active = 0")
-        self._db.execute(
-            "INSERT INTO generations (name, model_id, embedding_size, active) VALUES (?, ?, ?, 1)",
-            (name, model_id, embedding_size),
-        )
-        self._db.execute("INSERT INTO changes (kind) VALUES ('swap')")
+def _sorted_ids(ids: set[int]) -> Ids:
+    return np.array(sorted(ids), dtype=np.int64)
 
-    def put_source(self, name: str, root: str, listed: int) -> int:
-        """Note that a source is being indexed; its id."""
-        self._db.execute(
-            "INSERT INTO sources (name, root, listed, complete) VALUES (?1, ?2, ?3, 0)"
-            " ON CONFLICT (name) DO UPDATE SET root = ?2, listed = ?3, complete = 0",
-            (name, root, listed),
-        )
-        return int(self._value("SELECT id FROM sources WHERE name = ?", name))
 
-    def complete_source(self, source: int) -> None:
-        """Note that all pictures of a source were indexed or skipped."""
-        self._db.execute("UPDATE sources SET complete = 1 WHERE id = ?", (source,))
-
-    def insert_item(self, key: str, label: str | None, metadata: dict[str, Any], source: int | None) -> int:
-        """A new item; its id."""
-        cursor = self._db.execute(
-            "INSERT INTO items (key, label, metadata, source_id) VALUES (?, ?, ?, ?)",
-            (key, label, json.dumps(metadata, ensure_ascii=False), source),
-        )
-        return int(cursor.lastrowid or 0)
-
-    def insert_picture(self, item: int, content_hash: str, path: str | None) -> int:
-        """A new picture of an item; its id, which is its row number in `vectors.f32`."""
-        cursor = self._db.execute(
-            "INSERT INTO pictures (item_id, content_hash, path) VALUES (?, ?, ?)", (item, content_hash, path)
-        )
-        return int(cursor.lastrowid or 0)
-
-    def insert_vectors(self, generation: Generation, pictures: list[int], crcs: list[int]) -> None:
-        """From now on these rows count; the log gets an `add` for each."""
-        self._db.executemany(
-            "INSERT INTO vectors (generation_id, picture_id, crc) VALUES (?, ?, ?)",
-            [(generation.id, picture, crc) for picture, crc in zip(pictures, crcs, strict=True)],
-        )
-        self._db.executemany(
-            "INSERT INTO changes (kind, picture_id) VALUES ('add', ?)", [(picture,) for picture in pictures]
-        )
-
-    def put_snapshot(self, generation: Generation, snapshot: Snapshot) -> None:
-        """Switch a generation to a newer snapshot; the log gets a `seal`."""
-        self._db.execute("INSERT INTO changes (kind) VALUES ('seal')")
-        self._db.execute(
-            "INSERT OR REPLACE INTO snapshots (generation_id, change_number, file, digest, recipe, entries, recall)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                generation.id,
-                snapshot.change_number,
-                snapshot.file,
-                snapshot.digest,
-                snapshot.recipe,
-                snapshot.entries,
-                snapshot.recall,
-            ),
-        )
+def _make_item(row: tuple[int, str, str | None, str, int]) -> Item:
+    id_, key, label, metadata, version = row
+    return Item(id_, key, label, json.loads(metadata), version)

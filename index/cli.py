@@ -1,4 +1,4 @@
-"""The index's commands: `index build`, `index info`, `search`, `evaluate` and `model verify`.
+"""The index's commands that only read: `index info`, `index list`, `search`, `evaluate` and `model verify`.
 
 Each function is one command: it reads arguments, calls the module that does the work, and prints. What may change
 here: wording. Not: names of commands, flags and JSON fields, which are a contract.
@@ -7,66 +7,16 @@ here: wording. Not: names of commands, flags and JSON fields, which are a contra
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from index.terminal import print_facts, print_json, print_note, progress_bar
 
-if TYPE_CHECKING:  # the heavy modules are imported by the command that needs them, so that --help is quick
-    from index.builder import BuildReport
-
 IndexOption = Annotated[Path, typer.Option("--index", help="The index folder.", metavar="DIR", show_default=False)]
 ModelOption = Annotated[Path, typer.Option("--model", help="A model bundle.", metavar="BUNDLE", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for machines.")]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="Encoder threads; one a core by default.")]
-_SHOWN = 20  # skipped files listed for people; --json has them all
-
-
-def build(
-    source: Annotated[Path, typer.Argument(help="A folder of pictures, or a CSV manifest.", show_default=False)],
-    model: ModelOption,
-    index: IndexOption,
-    threads: ThreadsOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Index a folder or a CSV manifest of pictures.
-
-    From a folder, the key is the path below it and the label the folder below it. A CSV has the columns path, label
-    and key; any others become metadata. A file that is no picture is skipped and reported. An interrupted build goes
-    on where it was when the same command is given again.
-
-    Examples:
-
-        \b
-        crossmatch index build ./products --model bundle --index products.index
-        crossmatch index build catalogue.csv --model bundle --index products.index --json
-    """
-    from index.builder import build_index
-    from index.bundle import read_bundle
-    from index.sources import read_source
-
-    bundle = read_bundle(model)
-    try:
-        with progress_bar("Indexing") as on_progress:
-            report = build_index(read_source(source), bundle, index, threads=threads, on_progress=on_progress)
-    except KeyboardInterrupt:
-        print_note("What was indexed so far is kept and can be searched; the same command goes on from there.")
-        raise
-    if json:
-        skipped = [{"key": skip.key, "reason": skip.reason} for skip in report.skipped]
-        print_json({"index": str(index), "added": report.added, "kept": report.kept, "skipped": skipped})
-    else:
-        _print_report(report, index)
-
-
-def _print_report(report: BuildReport, index: Path) -> None:
-    kept = f", kept {report.kept} from before" if report.kept else ""
-    typer.echo(f"{index}: added {report.added} pictures{kept}, skipped {len(report.skipped)}")
-    for skip in report.skipped[:_SHOWN]:
-        typer.echo(f"  skipped {skip.key}: {skip.reason}")
-    if len(report.skipped) > _SHOWN:
-        typer.echo(f"  ... and {len(report.skipped) - _SHOWN} more; --json lists them all")
 
 
 def info(index: IndexOption, json: JsonOption = False) -> None:
@@ -82,56 +32,99 @@ def info(index: IndexOption, json: JsonOption = False) -> None:
 
     with Searcher(index) as searcher:
         facts = searcher.info()
-        snapshot = searcher.snapshot()
-        fields = {
-            "generation": facts.generation,
-            "model": facts.model,
-            "size": facts.size,
-            "recall": facts.recall,
-            "embedding_size": searcher.generation.embedding_size,
-            "recipe": snapshot.recipe if snapshot else None,
-            "in_snapshot": snapshot.entries if snapshot else 0,
-            "sources": [
-                {"name": state.name, "listed": state.listed, "complete": state.complete} for state in searcher.sources()
-            ],
-        }
+        generation, snapshot = searcher.generation, searcher.snapshot()
+        unsealed, removed = searcher.unsealed()
+        sources = [{"name": one.name, "listed": one.listed, "complete": one.complete} for one in searcher.sources()]
+    fields = {
+        "generation": facts.generation,
+        "model": facts.model,
+        "size": facts.size,
+        "recall": facts.recall,
+        "embedding_size": generation.embedding_size,
+        "recipe": generation.recipe,
+        "in_snapshot": snapshot.pictures if snapshot else 0,
+        "distinct_in_snapshot": snapshot.entries if snapshot else 0,
+        "unsealed": unsealed,
+        "removed_unsealed": removed,
+    }
     if json:
-        print_json(fields)
+        print_json({**fields, "sources": sources})
         return
-    sources = fields.pop("sources")
-    assert isinstance(sources, list)
-    lines = [f"{state['name']} ({'complete' if state['complete'] else 'interrupted'})" for state in sources]
+    lines = [f"{one['name']} ({'complete' if one['complete'] else 'interrupted'})" for one in sources]
     print_facts({**fields, "sources": "; ".join(lines) or None})
 
 
-def search(
-    image: Annotated[Path, typer.Argument(help="A picture file.", show_default=False)],
+def list_items(
     index: IndexOption,
-    k: Annotated[int, typer.Option("-k", help="How many items to return.", min=1, max=1000)] = 10,
+    after: Annotated[int, typer.Option("--after", help="Only items with an id above this.", min=0)] = 0,
+    limit: Annotated[int | None, typer.Option("--limit", help="At most so many.", min=1)] = None,
     json: JsonOption = False,
 ) -> None:
-    """Find the items that look most like a picture.
+    """List the items: id, label and key, or a JSON object a line.
+
+    Examples:
+
+        \b
+        crossmatch index list --index products.index --limit 20
+        crossmatch index list --index products.index --json > items.jsonl
+    """
+    from index.searcher import Searcher
+
+    with Searcher(index) as searcher:
+        for item in searcher.iterate_items(after, limit):
+            if json:
+                print_json({"id": item.id, "key": item.key, "label": item.label, "metadata": item.metadata})
+            else:
+                typer.echo(f"{item.id:>8}  {item.label or '-'}  {item.key}")
+
+
+def search(
+    index: IndexOption,
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="IMAGE...", help="A picture file; several are views of one thing.", show_default=False),
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option("--key", help="Search by an item that is there, itself left out.", show_default=False)
+    ] = None,
+    k: Annotated[int, typer.Option("-k", help="How many items to return.", min=1, max=1000)] = 10,
+    min_score: Annotated[
+        float | None, typer.Option("--min-score", help="Leave out items below this cosine.", show_default=False)
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Find the items that look most like a picture, like several views of one thing, or like an item.
 
     Examples:
 
         \b
         crossmatch search photo.jpg --index products.index -k 5
-        crossmatch search photo.jpg --index products.index --json
+        crossmatch search front.jpg back.jpg --index products.index --json
+        crossmatch search --key Tomato/1.jpg --index products.index --min-score 0.8
     """
     import time
 
     from index.encoder import Encoder
-    from index.errors import ImageError, VectorError
-    from index.images import ImageLimits, read_bytes
-    from index.searcher import Searcher, search_picture
+    from index.errors import ItemNotFoundError, UsageError
+    from index.searcher import Bounds, Searcher, combine_views
 
+    if bool(images) == (key is not None):
+        raise UsageError(
+            "nothing to search by, or too much", expected="picture files, or --key", found=f"{images}, {key}"
+        )
+    bounds = Bounds(min_score)
     with Searcher(index) as searcher:
-        encoder = Encoder(searcher.read_bundle())
-        started = time.perf_counter()
-        try:
-            result = search_picture(searcher, encoder, read_bytes(image, ImageLimits()), k)
-        except (ImageError, VectorError) as error:
-            raise error.at(image) from error
+        if images:
+            encoder = Encoder(searcher.read_bundle())
+            started = time.perf_counter()
+            query = combine_views([encoder.encode_file(image) for image in images])
+            result = searcher.search(query, k, model=encoder.bundle.manifest.model_id, bounds=bounds)
+        else:
+            item = searcher.find_item(str(key))
+            if item is None:
+                raise ItemNotFoundError("no such item", where=index, expected="the key of an item", found=repr(key))
+            started = time.perf_counter()
+            result = searcher.search_item(item.id, k, bounds)
         took_ms = (time.perf_counter() - started) * 1000
     if json:
         print_json(result.to_json(took_ms))

@@ -47,8 +47,13 @@ class EncoderPool:
         finally:
             self._free.put(encoder)
 
-    def map(self, work: Callable[[Encoder, Input], Output], inputs: Iterable[Input]) -> Iterator[Output]:
-        """`work(encoder, input)` for each input, on all encoders at once, in bounded memory, in order."""
+    def map(
+        self, work: Callable[[Encoder, Input], Output], inputs: Iterable[Input], ahead: int = _AHEAD
+    ) -> Iterator[Output]:
+        """`work(encoder, input)` for each input, on all encoders at once, in bounded memory, in order.
+
+        `ahead`: inputs in flight for each thread; more of them where whoever takes the results stops to write.
+        """
 
         def run(value: Input) -> Output:
             with self.borrow() as encoder:
@@ -59,7 +64,7 @@ class EncoderPool:
             try:
                 for value in inputs:
                     pending.append(threads.submit(run, value))
-                    if len(pending) >= _AHEAD * self.size:
+                    if len(pending) >= ahead * self.size:
                         yield pending.popleft().result()
                 while pending:
                     yield pending.popleft().result()

@@ -18,7 +18,9 @@
          |- ItemNotFoundError       no such item
          |- OriginalMissingError    an item's picture is no longer where it was indexed, or is another one now
          |- ModelMismatchError      an index and a model that do not belong together
-         `- IndexBusyError          another writer held the index for too long
+         |   `- GenerationChangedError  another model's generation became the active one while a picture was encoded
+         |- IndexBusyError          another writer held the index for too long
+         `- IndexFullError          there is no room on the disk for what was to be written
 
 A message is one line: what is wrong, where, what was expected, what was found, what to do. Which HTTP status an
 error becomes is the service's business (`service.problems`), and its alone.
@@ -147,5 +149,13 @@ class ModelMismatchError(IndexDataError):
     """An index and a model that do not belong together."""
 
 
+class GenerationChangedError(ModelMismatchError):
+    """Another model's generation became the active one while a picture was encoded."""
+
+
 class IndexBusyError(IndexDataError):
     """Another writer held the index for too long."""
+
+
+class IndexFullError(IndexDataError):
+    """There is no room on the disk for what was to be written."""

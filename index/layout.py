@@ -6,9 +6,12 @@ What may change here: nothing without a new format version; `docs/artifacts.md` 
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from index.errors import IndexDataError
 
 CATALOG = "catalog.sqlite"
 
@@ -34,9 +37,24 @@ class Layout:
         """Held (flock) by the one process that builds."""
         return self.folder / "build.lock"
 
+    @property
+    def seal_lock(self) -> Path:
+        """Held (flock) by the one process that seals a snapshot."""
+        return self.folder / "seal.lock"
+
+    @property
+    def clear_lock(self) -> Path:
+        """Held (flock) by who clears files away; shared by those who copy files that must stay meanwhile."""
+        return self.folder / "clear.lock"
+
+    @property
+    def originals(self) -> Path:
+        """Pictures that did not come from a source, in folders by the first byte of their hash."""
+        return self.folder / "originals"
+
     def original(self, content_hash: str) -> Path:
         """A picture that came in over HTTP."""
-        return self.folder / "originals" / content_hash[:2] / content_hash
+        return self.originals / content_hash[:2] / content_hash
 
     def thumbnail(self, content_hash: str) -> Path:
         """256 px JPEG of a picture."""
@@ -59,6 +77,34 @@ class Layout:
         return self.catalog.is_file()
 
 
+_NETWORK = re.compile(
+    r"^(nfs\d?|cifs|smb\d?|smbfs|9p|afs|ceph|lustre|glusterfs|fuse\.(sshfs|s3fs|glusterfs|gcsfuse|rclone))$"
+)
+
+
+def refuse_network_folder(folder: Path) -> None:
+    """Raises IndexDataError where a folder is on a network file system: SQLite's log needs one kernel's memory."""
+    kind = find_file_system(folder.resolve(), Path("/proc/self/mounts"))
+    if kind is not None and _NETWORK.match(kind):
+        raise IndexDataError(
+            "an index must be on a local disk: processes share its write-ahead log through one kernel's memory",
+            where=folder,
+            expected="a local file system",
+            found=kind,
+            remedy="choose a folder on a local disk",
+        )
+
+
+def find_file_system(folder: Path, mounts: Path) -> str | None:
+    """The type of the file system that holds a folder, by a mount table; None where there is no table."""
+    try:
+        lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return None
+    table = {Path(line.split()[1].replace("\\040", " ")): line.split()[2] for line in lines if line.count(" ") >= 3}
+    return next((table[path] for path in (folder, *folder.parents) if path in table), None)
+
+
 def sync_path(path: Path) -> None:
     """Make what was written to a file, or the names in a folder, outlive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -68,11 +114,11 @@ def sync_path(path: Path) -> None:
         os.close(descriptor)
 
 
-def _make_folder(folder: Path, *, durable: bool) -> None:
-    """Make a folder and those above it; with `durable`, their names outlive a power cut, too."""
+def make_folder(folder: Path, *, durable: bool) -> None:
+    """Make a folder, and those above it; with `durable`, their names outlive a power cut, too."""
     if folder.is_dir():
         return
-    _make_folder(folder.parent, durable=durable)
+    make_folder(folder.parent, durable=durable)
     folder.mkdir(exist_ok=True)
     if durable:
         sync_path(folder.parent)
@@ -80,7 +126,7 @@ def _make_folder(folder: Path, *, durable: bool) -> None:
 
 def write_whole(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Put a file at `path` whole or not at all; with `durable`, it also outlives a power cut."""
-    _make_folder(path.parent, durable=durable)
+    make_folder(path.parent, durable=durable)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     draft = Path(name)
     try:
@@ -96,3 +142,24 @@ def write_whole(path: Path, data: bytes, *, durable: bool = True) -> None:
         raise
     if durable:
         sync_path(path.parent)
+
+
+def write_once(path: Path, data: bytes) -> None:
+    """Put a file at `path` whole, unless these bytes are there; it outlives a power cut once it is synced.
+
+    One that is there may be durable already, and an item's: nothing that is not synced ever takes its place.
+    """
+    make_folder(path.parent, durable=False)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    draft = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        draft.chmod(0o644)
+        path.hardlink_to(draft)
+    except FileExistsError:
+        os.utime(path)  # young again, so that no compaction clears it away before the write that needs it
+        if path.read_bytes() != data:  # damaged
+            write_whole(path, data)
+    finally:
+        draft.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from index.catalog import PictureRecord
 from index.errors import ImageError, OriginalMissingError
 from index.images import ImageLimits, decode, read_bytes
 from index.layout import Layout, write_whole
-from index.thumbnails import SIDE, draw_thumbnail
+from index.thumbnails import SIDE, draw_thumbnail, is_whole
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,12 @@ def read_thumbnail(layout: Layout, record: PictureRecord, limits: ImageLimits) -
     path = layout.thumbnail(record.content_hash)
     with contextlib.suppress(OSError):
         data = path.read_bytes()
-        if data:  # a power cut may leave an empty one: thumbnails are not synced
+        if is_whole(data):  # a power cut may leave half of one: thumbnails are not synced
             return PictureFile(data, "image/jpeg")
     original = read_original(layout, record, limits)
     thumbnail = draw_thumbnail(decode(original.data, limits, reduce_to=2 * SIDE))
-    write_whole(path, thumbnail, durable=False)
+    with contextlib.suppress(OSError):  # a read-only folder, a full disk: it is drawn again next time
+        write_whole(path, thumbnail, durable=False)
     return PictureFile(thumbnail, "image/jpeg")
 
 

@@ -1,20 +1,20 @@
-"""Where pictures come from: a folder, or a CSV manifest, listed as (key, label, path, metadata) before any is opened.
+"""Where pictures come from: a folder, or a manifest, listed as (key, label, path, metadata) before any is opened.
 
-What may change here: more kinds of source (JSONL, Parquet, URL prefixes). What may not: which key and label a file
-of a folder gets, since keys identify items for ever.
+What may change here: more kinds of source (URL prefixes). What may not: which key and label a file of a folder gets,
+since keys identify items for ever.
 """
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from index.errors import SourceError
 from index.images import SUFFIXES
+from index.manifests import MANIFEST_SUFFIXES, read_rows
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class SourcePicture:
     key: str
     label: str | None
     path: Path  # absolute, or relative to the working directory
-    metadata: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -36,31 +36,47 @@ class Source:
     pictures: tuple[SourcePicture, ...]
 
 
-def read_source(location: Path) -> Source:
-    """List a folder of pictures, or a CSV manifest (`path`, `label`, `key`; other columns become metadata).
+def read_source(location: Path, images_root: Path | None = None) -> Source:
+    """List a folder of pictures, or a manifest (`path`, `label`, `key`; other columns become metadata).
 
-    Raises SourceError where it is neither, holds no picture, or names a key twice.
+    `images_root`: where the pictures lie now, if not where they did. It stands in for the folder, or for the folder
+    that a manifest's relative paths start from. The source stays the one that `location` names: a folder need not be
+    there any more, a manifest must. Raises SourceError where it is neither, holds no picture, or names a key twice.
     """
-    # No link is followed unless `..` needs it: a link that is pointed elsewhere stays the same source.
-    location = location.resolve() if ".." in location.parts else location.absolute()
+    location, root = _tidy(location), None if images_root is None else _tidy(images_root)
     try:
-        if location.is_dir():
-            return _listed(location, location, list_folder(location))
         if location.is_file():
-            return _listed(location, location.parent, read_csv(location))
+            return _read_manifest(location, root or location.parent)
+        if location.is_dir() or (root is not None and location.suffix.lower() not in MANIFEST_SUFFIXES):
+            return _read_folder(location, root or location)
     except OSError as error:
         raise SourceError(f"can not be read: {error.strerror}", where=error.filename or location) from error
     raise SourceError(
         "no such source",
         where=location,
-        expected="a folder of pictures, or a CSV file with a column `path`",
+        expected="a folder of pictures, or a CSV, JSONL or Parquet file with a column `path`",
         found="nothing there",
         remedy="check the path",
     )
 
 
+def _tidy(path: Path) -> Path:
+    """Absolute. No link is followed unless `..` needs it: a link that is pointed elsewhere stays the same source."""
+    return path.resolve() if ".." in path.parts else path.absolute()
+
+
+def _read_folder(location: Path, root: Path) -> Source:
+    return _listed(location, root, list_folder(root))
+
+
+def _read_manifest(location: Path, root: Path) -> Source:
+    rows = read_rows(location)
+    return _listed(location, root, (SourcePicture(row.key, row.label, root / row.path, row.metadata) for row in rows))
+
+
 def _listed(location: Path, root: Path, pictures: Iterable[SourcePicture]) -> Source:
-    _check_utf8(str(location), location)
+    for path in (location, root):
+        _check_utf8(str(path), path)
     seen: dict[str, Path] = {}
     for picture in (pictures := tuple(pictures)):
         if picture.key in seen:
@@ -73,7 +89,13 @@ def _listed(location: Path, root: Path, pictures: Iterable[SourcePicture]) -> So
             )
         seen[picture.key] = picture.path
     if not pictures:
-        raise SourceError("holds no picture", where=location, expected=f"files ending in {', '.join(sorted(SUFFIXES))}")
+        moved = root not in (location, location.parent)
+        raise SourceError(
+            "holds no picture",
+            where=location,
+            expected=f"files ending in {', '.join(sorted(SUFFIXES))}",
+            found=f"none in {root}" if moved else None,
+        )
     return Source(str(location), root, pictures)
 
 
@@ -106,44 +128,3 @@ def list_folder(folder: Path) -> Iterator[SourcePicture]:
                 _check_utf8(str(relative / name), Path(current) / name)
                 label = relative.as_posix() if relative.parts else None
                 yield SourcePicture((relative / name).as_posix(), label, Path(current) / name)
-
-
-def read_csv(path: Path) -> Iterator[SourcePicture]:
-    """The rows of a CSV manifest, UTF-8. `path` is relative to the CSV's folder, and the key where none is given.
-
-    An empty label is None. Raises SourceError with the line that does not fit.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            _check_header(path, reader.fieldnames)
-            for row in reader:
-                yield _read_row(path, reader.line_num, row)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise SourceError(
-            "can not be read as CSV", where=path, expected="UTF-8 text with a header line", found=error
-        ) from error
-
-
-def _check_header(path: Path, names: Iterable[str] | None) -> None:
-    found = list(names or [])
-    if "path" not in found:
-        raise SourceError(
-            "the header has no column `path`",
-            where=path,
-            expected="path,label,key and any other columns",
-            found=",".join(found)[:200] or "an empty file",
-        )
-    if len(set(found)) != len(found):
-        raise SourceError("the header names a column twice", where=path, found=",".join(found)[:200])
-
-
-def _read_row(path: Path, line: int, row: dict[str | None, str | None]) -> SourcePicture:
-    if None in row or None in row.values():
-        raise SourceError("a row has not as many fields as the header", where=f"{path}:{line}")
-    fields = {str(name): str(value) for name, value in row.items()}
-    location = fields.pop("path")
-    if not location:
-        raise SourceError("the column `path` is empty", where=f"{path}:{line}")
-    key, label = fields.pop("key", ""), fields.pop("label", "")
-    return SourcePicture(key or Path(location).as_posix(), label or None, path.parent / location, fields)

@@ -24,6 +24,7 @@ class Item:
     key: str
     label: str | None
     metadata: dict[str, Any] = field(default_factory=dict)
+    version: int = 1  # counts the item's changes
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import mmap
 import os
 import zlib
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
@@ -21,6 +20,12 @@ from index.types import Ids, Vectors
 def row_crc(row: Vectors) -> int:
     """CRC-32 of a row's bytes, as the catalogue keeps it."""
     return zlib.crc32(np.ascontiguousarray(row, dtype="<f4").tobytes())
+
+
+def find_damaged(rows: Vectors, crcs: Ids) -> Ids:
+    """Places (m,) of the rows (n, d) whose CRC is not the one in `crcs` (n,)."""
+    found = np.fromiter((row_crc(row) for row in rows), dtype=np.int64, count=len(rows))
+    return np.flatnonzero(found != crcs)
 
 
 class VectorWriter:
@@ -44,12 +49,8 @@ class VectorWriter:
                 start = end
         os.fsync(self._descriptor)
 
-    def __enter__(self) -> VectorWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Let go of the file."""
         os.close(self._descriptor)
 
 

@@ -1,63 +1,217 @@
 """Writes to an index: rows synced first, then one durable transaction of the catalogue, then they are acknowledged.
 
-Writers of several processes take turns (`BEGIN IMMEDIATE`). What may change here: kinds of write. Not: that order.
+Writers of several processes take turns (`BEGIN IMMEDIATE`). A picture is encoded before its transaction; if another
+model's generation became the active one meanwhile, nothing is written and the writer has to encode again.
+What may change here: kinds of write. Not: that order.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from index.catalog import Catalog
-from index.layout import Layout
+from index.catalog import Generation
+from index.catalog_writer import CatalogWriter
+from index.errors import GenerationChangedError, IndexFullError
+from index.layout import Layout, sync_path
+from index.reserve import give_up_reserve, require_room
 from index.types import Vectors, check_unit_vectors
 from index.vectors import VectorWriter, row_crc
 
 
 @dataclass(frozen=True, eq=False)
-class NewItem:
-    """An item to be, with its one picture, encoded."""
+class EncodedPicture:
+    """A picture that is safe on disk, and its vector."""
+
+    content_hash: str
+    path: str | None  # relative to its source's root; None: in originals/
+    vector: Vectors = field(repr=False)  # (d,) float32, unit
+    model: str  # the id of the model that made it
+
+
+@dataclass(frozen=True, eq=False)
+class Put:
+    """Add an item, or give one that is there another picture, label and metadata."""
 
     key: str
     label: str | None
     metadata: dict[str, Any]
     source_id: int | None
-    content_hash: str
-    path: str | None  # relative to the source's root
-    vector: Vectors = field(repr=False)  # (d,) float32, unit
+    picture: EncodedPicture
+    replace: bool = False  # other content under a key that is there: replace it, or leave it and say so
+    must_exist: bool = False  # an item of this key that was removed meanwhile does not come back
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Other fields for an item; its picture stays, and may lie at another path now."""
+
+    item: int
+    key: str
+    label: str | None
+    metadata: dict[str, Any]
+    path: str | None = None  # where its picture lies now; None: where it did
+
+
+@dataclass(frozen=True)
+class Remove:
+    """An item goes."""
+
+    item: int
+
+
+Write = Put | Edit | Remove
+
+
+class Outcome(Enum):
+    """What came of a write."""
+
+    ADDED = "added"
+    REPLACED = "replaced"
+    KEPT = "kept"  # the same content was there already
+    EDITED = "edited"
+    REMOVED = "removed"
+    TAKEN = "taken"  # the key is another item's, or has other content, and replacing was not asked for
+    GONE = "gone"  # no such item
 
 
 class IndexWriter:
-    """Writes to the active generation through one catalogue connection."""
+    """Writes through one catalogue connection; used by one thread at a time."""
 
-    def __init__(self, layout: Layout, catalog: Catalog) -> None:
+    def __init__(self, layout: Layout, catalog: CatalogWriter) -> None:
+        self._layout = layout
         self._catalog = catalog
-        self._generation = catalog.active_generation()
-        self._vectors = VectorWriter(layout.vectors(self._generation.name), self._generation.embedding_size)
+        self._files: dict[str, VectorWriter] = {}
 
     def __enter__(self) -> IndexWriter:
-        self._vectors.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._vectors.__exit__(kind, error, trace)
+        while self._files:
+            self._files.popitem()[1].close()
 
-    def add(self, items: list[NewItem]) -> None:
-        """Add items, all or none; they are durable and searchable when this returns."""
-        if not items:
-            return
+    def apply(self, writes: Sequence[Write]) -> list[Outcome]:
+        """All of these or none; they are durable and every search sees them when this returns.
+
+        Raises GenerationChangedError if a picture was encoded by another model than the active generation's,
+        IndexBusyError if other writers hold the index for too long, IndexFullError on a full disk, where what only
+        removes or edits still goes through.
+        """
+        if not writes:
+            return []
+        folder, adds = self._layout.folder, any(isinstance(write, Put) for write in writes)
+        if adds:
+            require_room(folder)
+            sync_originals(self._layout, writes)
+        while True:
+            try:
+                return self._apply_all(writes)
+            except IndexFullError:
+                if adds or not give_up_reserve(folder):
+                    raise
+
+    def _apply_all(self, writes: Sequence[Write]) -> list[Outcome]:
         catalog = self._catalog
-        rows = np.stack([item.vector for item in items])
-        check_unit_vectors(rows)
         with catalog.writing():
-            pictures = []
-            for item in items:
-                id_ = catalog.insert_item(item.key, item.label, item.metadata, item.source_id)
-                pictures.append(catalog.insert_picture(id_, item.content_hash, item.path))
-            self._vectors.write(pictures, rows)
-            catalog.insert_vectors(self._generation, pictures, [row_crc(row) for row in rows])
+            generation = catalog.active_generation()
+            _check_model(writes, generation)
+            pictures: list[int] = []
+            vectors: list[Vectors] = []
+            outcomes = [self._apply(write, pictures, vectors) for write in writes]
+            if pictures:
+                self._write_living_rows(generation, pictures, np.stack(vectors))
+        return outcomes
+
+    def put_rows(self, generation: Generation, pictures: list[int], rows: Vectors) -> None:
+        """Rows of pictures that are there already, for a generation that is being encoded; (n, d) float32, unit."""
+        with self._catalog.writing():
+            self._write_living_rows(generation, pictures, rows)
+
+    def _apply(self, write: Write, pictures: list[int], vectors: list[Vectors]) -> Outcome:
+        match write:
+            case Put():
+                return self._put(write, pictures, vectors)
+            case Edit():
+                return self._edit(write)
+            case Remove():
+                if not self._catalog.has_item(write.item):
+                    return Outcome.GONE
+                self._catalog.delete_item(write.item)
+                return Outcome.REMOVED
+
+    def _put(self, write: Put, pictures: list[int], vectors: list[Vectors]) -> Outcome:
+        catalog, picture = self._catalog, write.picture
+        owner = catalog.find_owner(write.key)
+        if owner is None and write.must_exist:
+            return Outcome.GONE
+        if owner is None:
+            item = catalog.insert_item(write.key, write.label, write.metadata, write.source_id)
+        elif owner.content_hash == picture.content_hash:
+            return Outcome.KEPT
+        elif not write.replace or owner.source_id != write.source_id:
+            return Outcome.TAKEN
+        else:
+            item = owner.item
+            catalog.edit_item(item, write.key, write.label, write.metadata)
+            catalog.delete_pictures(item)
+        pictures.append(catalog.insert_picture(item, picture.content_hash, picture.path))
+        vectors.append(picture.vector)
+        catalog.log_added(pictures[-1:])  # at once: a later write of the batch may remove it again
+        return Outcome.ADDED if owner is None else Outcome.REPLACED
+
+    def _edit(self, write: Edit) -> Outcome:
+        catalog = self._catalog
+        if not catalog.has_item(write.item):
+            return Outcome.GONE
+        owner = catalog.find_owner(write.key)
+        if owner is not None and owner.item != write.item:
+            return Outcome.TAKEN
+        catalog.edit_item(write.item, write.key, write.label, write.metadata)
+        if write.path is not None:
+            catalog.move_picture(catalog.picture_of_item(write.item).id, write.path)
+        return Outcome.EDITED
+
+    def _write_living_rows(self, generation: Generation, pictures: list[int], rows: Vectors) -> None:
+        """Rows (n, d) of those `pictures` that were not removed meanwhile, by the same batch or another process."""
+        living = [place for place, picture in enumerate(pictures) if self._catalog.has_picture(picture)]
+        if living:
+            self._write_rows(generation, [pictures[place] for place in living], rows[living])
+
+    def _write_rows(self, generation: Generation, pictures: list[int], rows: Vectors) -> None:
+        check_unit_vectors(rows)
+        if generation.name not in self._files:
+            path = self._layout.vectors(generation.name)
+            self._files[generation.name] = VectorWriter(path, generation.embedding_size)
+        self._files[generation.name].write(pictures, rows)
+        self._catalog.insert_vectors(generation, pictures, [row_crc(row) for row in rows])
+
+
+def sync_originals(layout: Layout, writes: Sequence[Write]) -> None:
+    """Make the copies in originals/ outlive a power cut, with the names of all folders above them.
+
+    Imported items have no file there.
+    """
+    hashes = {write.picture.content_hash for write in writes if isinstance(write, Put) and write.picture.path is None}
+    paths = [path for path in map(layout.original, hashes) if path.exists()]
+    for path in paths:
+        sync_path(path)
+    for folder in {path.parent for path in paths} | ({layout.originals, layout.folder} if paths else set()):
+        sync_path(folder)
+
+
+def _check_model(writes: Sequence[Write], generation: Generation) -> None:
+    for write in writes:
+        if isinstance(write, Put) and write.picture.model != generation.model_id:
+            raise GenerationChangedError(
+                "another model's generation has become the active one",
+                expected=f"vectors of model {generation.model_id[:12]}...",
+                found=f"of model {write.picture.model[:12]}...",
+                remedy="encode again with the index's model",
+            )

@@ -1,5 +1,7 @@
 """Pictures -> model -> index -> page in one command, answering while the rest is still being indexed.
 
+A folder of one's own is brought up to date on every later run, with the page open from the start.
+
 The build runs in a process of its own, so that searches keep their threads; both meet in the index folder.
 """
 
@@ -84,19 +86,28 @@ def _make_model(plan: DemoPlan) -> None:
 
 @contextmanager
 def _indexing(plan: DemoPlan, source: Source) -> Iterator[None]:
-    """Index the source in a process of its own where that is not done yet; enough is there when this is entered."""
+    """Bring the index into step with the source in a process of its own; enough is there when this is entered.
+
+    The sample never changes: once it is indexed, nothing is to be done.
+    """
     layout = Layout(plan.index)
-    if find_complete_source(layout, source.name):
+    whole = find_complete_source(layout, source.name) is not None
+    if whole and plan.images is None:
         yield
         return
-    print_note(f"Indexing {len(source.pictures)} pictures into {plan.index}")
-    command = [sys.executable, "-m", "crossmatch", "index", "build", source.name]
-    builder = subprocess.Popen([*command, "--model", str(plan.bundle), "--index", str(plan.index)], stdout=sys.stderr)
+    print_note(f"{'Looking for changes among' if whole else 'Indexing'} {len(source.pictures)} pictures: {plan.index}")
+    builder = _start_builder(plan, source)
     try:
-        _wait_for_first(layout, builder, min(_ENOUGH, len(source.pictures)))
+        if not whole:
+            _wait_for_first(layout, builder, min(_ENOUGH, len(source.pictures)))
         yield
     finally:
         _stop(builder)
+
+
+def _start_builder(plan: DemoPlan, source: Source) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "crossmatch", "index", "build", source.name, "--update"]
+    return subprocess.Popen([*command, "--model", str(plan.bundle), "--index", str(plan.index)], stdout=sys.stderr)
 
 
 def _wait_for_first(layout: Layout, builder: subprocess.Popen[bytes], enough: int) -> None:

@@ -7,6 +7,7 @@ loop.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,16 +15,29 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TypeVar
 
-from index.builder import is_building
+from index.additions import IndexEditor
+from index.catalog_writer import CatalogWriter
+from index.creation import is_building
 from index.encoder import verify_golden
 from index.encoder_pool import EncoderPool
+from index.errors import ModelMismatchError
 from index.originals import PictureFile, read_original, read_thumbnail
 from index.searcher import Searcher, search_picture
 from index.types import SearchResult
+from service.maintenance import Maintenance
 from service.problems import BusyError
 from service.settings import Settings
 
 Result = TypeVar("Result")
+
+
+def _open_encoders(searcher: Searcher, settings: Settings) -> EncoderPool:
+    """Encoders of the active generation's model, checked against a golden picture and warm."""
+    encoders = EncoderPool(searcher.read_bundle(), settings.threads, settings.limits)
+    for _ in range(encoders.size):  # encoders come in turn, so each runs once before the first query
+        with encoders.borrow() as encoder:
+            verify_golden(encoder, first=1)
+    return encoders
 
 
 class Engine:
@@ -37,19 +51,21 @@ class Engine:
         self.settings = settings
         self.searcher = Searcher(settings.index)
         try:
-            self.encoders = EncoderPool(self.searcher.read_bundle(), settings.threads, settings.limits)
-            for _ in range(self.encoders.size):  # encoders come in turn, so each runs once before the first query
-                with self.encoders.borrow() as encoder:
-                    verify_golden(encoder, first=1)
+            self.encoders = _open_encoders(self.searcher, settings)
         except BaseException:
             self.searcher.close()
             raise
         self._threads = ThreadPoolExecutor(self.encoders.size, thread_name_prefix="search")
         self._files = ThreadPoolExecutor(4, thread_name_prefix="files")  # pictures never wait behind searches
+        self._writes = ThreadPoolExecutor(1, thread_name_prefix="write")  # writers of an index take turns anyway
+        self._maintenance = Maintenance(self.searcher.layout, settings.housekeeping_seconds)
         self._running = 0
+        self._swapping = threading.Lock()
 
     def close(self) -> None:
         """Let running work end, then let go of the index."""
+        self._maintenance.close()
+        self._writes.shutdown(cancel_futures=True)
         self._threads.shutdown(cancel_futures=True)
         self._files.shutdown(cancel_futures=True)
         self.searcher.close()
@@ -85,8 +101,37 @@ class Engine:
         return result, (time.perf_counter() - started) * 1000
 
     def _search(self, data: bytes, k: int) -> SearchResult:
-        with self.encoders.borrow() as encoder:
-            return search_picture(self.searcher, encoder, data, k)
+        encoders = self.encoders
+        try:
+            with encoders.borrow() as encoder:
+                return search_picture(self.searcher, encoder, data, k)
+        except ModelMismatchError:  # another model's generation answers now
+            with self._swap(encoders).borrow() as encoder:
+                return search_picture(self.searcher, encoder, data, k)
+
+    def _swap(self, old: EncoderPool) -> EncoderPool:
+        """Encoders of the active generation's model; whoever comes first loads them, the others wait."""
+        with self._swapping:
+            if self.encoders is old:
+                self.encoders = _open_encoders(self.searcher, self.settings)
+            return self.encoders
+
+    async def write(self, change: Callable[[IndexEditor], Result]) -> Result:
+        """Change the index; what `change` did is durable, and found by every search, when this returns.
+
+        Raises what the editor's methods raise.
+        """
+
+        def apply() -> Result:
+            with CatalogWriter(self.searcher.layout.catalog) as catalog:
+                return change(IndexEditor(self.searcher.layout, catalog, encoders=self._current_encoders))
+
+        return await self._run(self._writes, apply)
+
+    def _current_encoders(self) -> EncoderPool:
+        encoders = self.encoders
+        active = self.searcher.generation.model_id
+        return encoders if encoders.bundle.manifest.model_id == active else self._swap(encoders)
 
     async def read_picture(self, item: int, *, thumbnail: bool) -> tuple[PictureFile, str]:
         """An item's picture or thumbnail, and its content hash. Raises ItemNotFoundError or OriginalMissingError."""

@@ -63,6 +63,7 @@ STATUSES: Mapping[type[errors.CrossmatchError], int] = {
     errors.UsageError: 422,
     errors.ItemNotFoundError: 404,
     errors.OriginalMissingError: 410,
+    errors.IndexFullError: 507,
     errors.IndexDataError: 503,
     errors.CrossmatchError: 503,
 }

@@ -16,5 +16,6 @@ class Settings:
     threads: int | None = None  # encoder threads; None: one a core
     waiting: int = 64  # searches that may wait or run at once; beyond that: 429
     upload_seconds: float = 60.0  # that one body may take to come in
+    housekeeping_seconds: float = 5.0  # between looks at whether enough has changed for a new snapshot
     limits: ImageLimits = field(default_factory=ImageLimits)  # of one picture
     attribution: str | None = None  # shown on the page, for pictures whose licence asks for it

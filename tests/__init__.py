@@ -1,0 +1,1 @@
+"""Tests, and the fault harnesses that `benchmarks` runs at length."""

@@ -93,7 +93,8 @@ def test_as_a_module_one_line_and_no_traceback(tmp_path: Path) -> None:
         (["nonsense"], "nonsense"),
         (["index", "nonsense"], "nonsense"),
         (["index", "info"], "--index"),
-        (["search", "--index", "x"], "'image'"),
+        (["index", "remove", "--index", "x"], "KEY..."),
+        (["index", "compact", "--index", "x", "--keep", "-1"], "--keep"),
         (["index", "info", "--index", "x", "--nonsense"], "--nonsense"),
     ],
 )
@@ -105,6 +106,12 @@ def test_called_wrongly(arguments: list[str], complaint: str, capsys: pytest.Cap
     assert err.startswith("crossmatch: ")
     assert err.count("\n") == 1
     assert "--help`" in err
+
+
+def test_a_search_by_nothing_or_by_two_things(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in ([], ["a.jpg", "--key", "a"]):
+        assert crossmatch.run(["search", "--index", "x", *arguments]) == 2
+        assert capsys.readouterr().err.startswith("crossmatch: nothing to search by, or too much")
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

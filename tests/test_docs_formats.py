@@ -15,7 +15,8 @@ import pytest
 
 from index.builder import build_index
 from index.bundle import OPTIONAL, REQUIRED, Bundle
-from index.catalog import APPLICATION_ID, SCHEMA_VERSION
+from index.copies import Entries
+from index.database import APPLICATION_ID, COVERED, SCHEMA_VERSION, crc_of, read_schema
 from index.layout import Layout
 from index.manifest import MANIFEST_NAME, Manifest, TrainingData
 from index.preprocess import LONGEST_ASPECT, Preprocessing
@@ -99,12 +100,29 @@ def test_the_catalogue_s_numbers_are_the_code_s() -> None:
     assert f"format version, {SCHEMA_VERSION}." in text
 
 
+def test_every_kind_of_change_is_documented_and_no_other() -> None:
+    found = re.search(r"kind IN \(([^)]+)\)", read_schema())
+    assert found
+    [row] = re.findall(r"^\| `kind` \| (.+) \|$", SECTIONS["catalog.sqlite"], re.MULTILINE)
+    assert re.findall(r"`(\w+)`:", row) == re.findall(r"'(\w+)'", found[1])
+
+
+def test_the_crc_of_a_row_is_over_the_documented_columns(index: Layout) -> None:
+    numbers = {"id", "number", "crc"}
+    with closing(sqlite3.connect(index.catalog)) as db:
+        db.row_factory = sqlite3.Row
+        for table in COVERED:
+            for row in db.execute(f"SELECT * FROM {table}"):
+                assert row["crc"] == crc_of(*(row[name] for name in row.keys() if name not in numbers)), table  # noqa: SIM118
+
+
 def test_every_file_of_an_index_is_documented(index: Layout) -> None:
     text = code_blocks(SECTIONS["Index"])[0]
     top = {path.name for path in index.folder.iterdir()} - {"catalog.sqlite-wal", "catalog.sqlite-shm"}
     [generation] = (index.folder / "generations").iterdir()
     inner = {re.sub(r"snapshot-\d+", "snapshot-<N>", path.name) for path in generation.iterdir()}
-    assert {"CURRENT", "catalog.sqlite", "build.lock"} <= top
+    assert {"CURRENT", "catalog.sqlite", "build.lock", "seal.lock", "reserve", "originals"} <= top
+    assert {"snapshot-<N>.faiss", "snapshot-<N>.entries"} <= inner
     assert not [name for name in top | inner if not re.search(rf"^ *{re.escape(name)}[/ ]", text, re.MULTILINE)]
 
 
@@ -119,3 +137,17 @@ def test_rows_lie_where_the_page_says(index: Layout) -> None:
     rows = np.fromfile(path, "<f4").reshape(-1, 16)
     assert not rows[0].any()
     assert np.allclose(np.linalg.norm(rows[1:], axis=1), 1.0, atol=1e-5)
+
+
+def test_the_file_of_entries_is_laid_out_as_the_page_says(index: Layout) -> None:
+    [path] = (index.folder / "generations").glob("*/snapshot-*.entries")
+    numbers = np.fromfile(path, "<i8")
+    m, n = numbers[:2].tolist()
+    assert len(numbers) == 3 + m + 3 * n
+    offsets, pictures, entry_of, ascending = np.split(numbers[2:], np.cumsum([m + 1, n, n]))
+    for entry in range(m):
+        own = pictures[offsets[entry] : offsets[entry + 1]]
+        assert (np.diff(own) > 0).all()
+        assert (entry_of[np.searchsorted(ascending, own)] == entry).all()
+    assert (np.sort(pictures) == ascending).all()
+    assert len(Entries.from_array(numbers)) == m > 0

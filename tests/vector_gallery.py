@@ -5,30 +5,36 @@ What may change here: ways to fill and to damage an index. The oracle shares no 
 
 from __future__ import annotations
 
+import hashlib
 import math
-import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from index.builder import create_index
 from index.bundle import Bundle
-from index.catalog import Catalog, Snapshot
+from index.catalog import Catalog, Generation, Snapshot
+from index.catalog_writer import CatalogWriter
+from index.creation import create_index
 from index.layout import Layout
 from index.snapshot import seal_snapshot
 from index.types import SearchResult, Vectors
-from index.writer import IndexWriter, NewItem
+from index.writer import EncodedPicture, IndexWriter, Outcome, Put, Remove, Write
 
 Answers = list[tuple[int, float]]  # (item id, score), best first
-NOBODY = "0" * 64  # the content hash of pictures that never were
 
 
-def make_index(folder: Path, bundle: Bundle) -> Layout:
+def make_index(folder: Path, bundle: Bundle, recipe: str = "flat") -> Layout:
     """An index without items."""
     layout = Layout(folder)
-    create_index(layout, bundle)
+    create_index(layout, bundle, recipe)
     return layout
+
+
+def generation_of(layout: Layout) -> Generation:
+    """The active generation."""
+    with Catalog(layout.catalog) as catalog:
+        return catalog.active_generation()
 
 
 def draw_rows(count: int, seed: int = 0, size: int = 16) -> Vectors:
@@ -38,35 +44,44 @@ def draw_rows(count: int, seed: int = 0, size: int = 16) -> Vectors:
     return units
 
 
-def new_item(key: str, vector: Vectors) -> NewItem:
+def encoded(vector: Vectors, model: str) -> EncodedPicture:
+    """A picture without a file, whose content is its vector."""
+    return EncodedPicture(hashlib.sha256(vector.tobytes()).hexdigest(), None, vector, model)
+
+
+def new_put(key: str, vector: Vectors, model: str, *, replace: bool = False) -> Put:
     """An item without a picture file."""
-    return NewItem(key, None, {}, None, NOBODY, None, vector)
+    return Put(key, None, {}, None, encoded(vector, model), replace)
+
+
+def apply(layout: Layout, writes: Sequence[Write]) -> list[Outcome]:
+    """One acknowledged batch."""
+    with CatalogWriter(layout.catalog) as catalog, IndexWriter(layout, catalog) as writer:
+        return writer.apply(writes)
 
 
 def add_rows(layout: Layout, rows: Vectors, prefix: str = "item") -> None:
     """One acknowledged batch; in a new index, item and picture ids count from 1 on."""
-    with Catalog(layout.catalog) as catalog, IndexWriter(layout, catalog) as writer:
-        writer.add([new_item(f"{prefix}-{number}", row) for number, row in enumerate(rows)])
+    model = generation_of(layout).model_id
+    done = apply(layout, [new_put(f"{prefix}-{number}", row, model) for number, row in enumerate(rows)])
+    assert done == [Outcome.ADDED] * len(rows)
+
+
+def replace_row(layout: Layout, key: str, row: Vectors) -> None:
+    """Another picture for an item that is there; its picture id is a new one."""
+    assert apply(layout, [new_put(key, row, generation_of(layout).model_id, replace=True)]) == [Outcome.REPLACED]
+
+
+def remove_items(layout: Layout, ids: Iterable[int]) -> None:
+    """One acknowledged batch of removals."""
+    writes = [Remove(item) for item in ids]
+    assert apply(layout, writes) == [Outcome.REMOVED] * len(writes)
 
 
 def seal(layout: Layout) -> Snapshot | None:
     """Seal what lives now."""
-    with Catalog(layout.catalog) as catalog:
+    with CatalogWriter(layout.catalog) as catalog:
         return seal_snapshot(layout, catalog)
-
-
-def remove_items(layout: Layout, ids: Iterable[int]) -> None:
-    """What a removal is to every reader: the rows gone, and a `remove` in the log, in one transaction."""
-    db = sqlite3.connect(layout.catalog, isolation_level=None)
-    db.execute("PRAGMA foreign_keys = ON")
-    db.execute("BEGIN IMMEDIATE")
-    for item in ids:
-        db.execute(
-            "INSERT INTO changes (kind, picture_id) SELECT 'remove', id FROM pictures WHERE item_id = ?", (item,)
-        )
-        db.execute("DELETE FROM items WHERE id = ?", (item,))
-    db.execute("COMMIT")
-    db.close()
 
 
 def number_rows(rows: Vectors, first: int = 1) -> dict[int, Vectors]:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from index import builder as builder_module
-from index.builder import BuildReport, build_index, building, create_index, find_complete_source, is_building
+from index.builder import BuildPlan, build_index, find_complete_source
 from index.bundle import Bundle, read_bundle
 from index.catalog import Catalog
+from index.creation import building, create_index
 from index.encoder import Encoder
 from index.errors import (
     BundleError,
@@ -29,16 +29,21 @@ from index.images import ImageLimits
 from index.layout import Layout
 from index.searcher import Searcher
 from index.sources import read_source
+from index.synchronise import SyncReport
 from index.types import Item
-from index.writer import IndexWriter, NewItem
+from index.writer import IndexWriter
 from tests.drawn_pictures import write_drawn_pictures
+from tests.indexed_pictures import answers_of, check_in_step
+from tests.tiny_model import write_tiny_bundle
 from tests.vector_gallery import answers, expect
 
 ROOT = Path(__file__).parents[2]
 
 
-def build(source: Path, bundle: Bundle, folder: Path, **options: int) -> BuildReport:
-    return build_index(read_source(source), bundle, folder, threads=options.get("threads", 2))
+def build(source: Path, bundle: Bundle, folder: Path, *, threads: int = 2) -> SyncReport:
+    report = build_index(read_source(source), bundle, folder, BuildPlan(threads)).synchronised
+    assert report is not None
+    return report
 
 
 def items_of(folder: Path) -> list[Item]:
@@ -61,9 +66,9 @@ def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
                 raise StopError
 
         with monkeypatch.context() as patch:
-            patch.setattr(builder_module, "_BATCH", 4)
+            patch.setattr("index.synchronise._BATCH", 4)
             with pytest.raises(StopError):
-                build_index(read_source(source), bundle, folder, threads=1, on_progress=on_progress)
+                build_index(read_source(source), bundle, folder, BuildPlan(threads=1), on_progress)
 
     return stop
 
@@ -74,7 +79,7 @@ class TestWhatGoesIn:
         (own_pictures / "red" / "deep").mkdir()
         shutil.copy(own_pictures / "red" / "red-2.png", own_pictures / "red" / "deep" / "Ü.PNG")
         folder = tmp_path / "index"
-        assert build(own_pictures, tiny_bundle, folder) == BuildReport(added=26, kept=0, skipped=())
+        assert build(own_pictures, tiny_bundle, folder) == SyncReport(added=26)
         labels = {item.key: item.label for item in items_of(folder)}
         assert len(labels) == 26
         assert labels["top.png"] is None
@@ -113,8 +118,8 @@ class TestWhatGoesIn:
         name = f"0001-{tiny_bundle.manifest.model_id[:8]}"
         assert (folder / "CURRENT").read_text() == f"{name}\n"
         assert read_bundle(folder / "generations" / name / "model").manifest == tiny_bundle.manifest
-        snapshots = [path.name for path in (folder / "generations" / name).glob("snapshot-*.faiss")]
-        assert len(snapshots) == 1
+        snapshots = [path.name for path in (folder / "generations" / name).glob("snapshot-*")]
+        assert {Path(file).suffix for file in snapshots} == {".faiss", ".entries"}
         assert sorted(path.name for path in (folder / "generations" / name).iterdir()) == sorted(
             ["manifest.json", "model", "vectors.f32", *snapshots]
         )
@@ -134,8 +139,8 @@ class TestWhatGoesIn:
         self, tmp_path: Path, tiny_bundle: Bundle, drawn_pictures: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Whoever searches meanwhile finds what is in already, and the progress counts every picture once."""
-        monkeypatch.setattr(builder_module, "_BATCH", 3)
-        monkeypatch.setattr(builder_module, "_FIRST_SEAL", 6)
+        monkeypatch.setattr("index.synchronise._BATCH", 3)
+        monkeypatch.setattr("index.synchronise._FIRST_SEAL", 6)
         folder = tmp_path / "index"
         steps: list[tuple[int, int]] = []
         seen: list[tuple[int, int]] = []
@@ -146,7 +151,7 @@ class TestWhatGoesIn:
                 snapshot = searcher.snapshot()
                 seen.append((searcher.info().size, snapshot.entries if snapshot else 0))
 
-        build_index(read_source(drawn_pictures), tiny_bundle, folder, threads=1, on_progress=on_progress)
+        build_index(read_source(drawn_pictures), tiny_bundle, folder, BuildPlan(threads=1), on_progress)
         assert steps == [(done, 24) for done in range(1, 25)]
         assert [size for size, _ in seen] == [done - done % 3 for done in range(1, 25)]
         assert sorted({entries for _, entries in seen}) == [0, 6, 12, 24]
@@ -171,9 +176,9 @@ class TestSkipping:
 
     def test_limits_hold(self, tmp_path: Path, tiny_bundle: Bundle, own_pictures: Path) -> None:
         Image.new("RGB", (200, 200)).save(own_pictures / "large.png")
-        report = build_index(
-            read_source(own_pictures), tiny_bundle, tmp_path / "index", limits=ImageLimits(max_pixels=10_000)
-        )
+        plan = BuildPlan(limits=ImageLimits(max_pixels=10_000))
+        report = build_index(read_source(own_pictures), tiny_bundle, tmp_path / "index", plan).synchronised
+        assert report is not None
         assert [skip.key for skip in report.skipped] == ["large.png"]
         assert report.skipped[0].reason.startswith("the picture has too many pixels")
 
@@ -256,12 +261,8 @@ class TestRefusals:
     def test_two_builds_at_once(self, tmp_path: Path, tiny_bundle: Bundle, drawn_pictures: Path) -> None:
         layout = Layout(tmp_path / "index")
         create_index(layout, tiny_bundle)
-        assert not is_building(layout)
-        with building(layout):
-            assert is_building(layout)
-            with pytest.raises(IndexBusyError, match="another process is building this index"):
-                build(drawn_pictures, tiny_bundle, layout.folder)
-        assert not is_building(layout)
+        with building(layout), pytest.raises(IndexBusyError, match="another process is building this index"):
+            build(drawn_pictures, tiny_bundle, layout.folder)
         assert build(drawn_pictures, tiny_bundle, layout.folder).added == 24
 
     def test_two_builds_that_begin_at_once(
@@ -302,18 +303,16 @@ class TestGoingOn:
         stop_after(15, own_pictures, tiny_bundle, folder)
         assert find_complete_source(Layout(folder), source.name) is None
         steps: list[int] = []
-        report = build_index(source, tiny_bundle, folder, threads=2, on_progress=lambda done, total: steps.append(done))
+        report = build_index(source, tiny_bundle, folder, None, lambda done, total: steps.append(done)).synchronised
+        assert report is not None
         assert (report.added, report.kept, [skip.key for skip in report.skipped]) == (12, 12, ["a-bad.png"])
-        assert steps == list(range(13, 26))
+        assert steps == list(range(1, 26))
         state = find_complete_source(Layout(folder), source.name)
         assert state is not None
         assert state.listed == 25
-        build(own_pictures, tiny_bundle, tmp_path / "whole")
-        assert sorted(item.key for item in items_of(folder)) == sorted(
-            item.key for item in items_of(tmp_path / "whole")
-        )
+        check_in_step(folder, own_pictures, tiny_bundle, tmp_path / "whole")
 
-    def test_a_source_that_shrank_meanwhile_is_counted_right(
+    def test_a_source_that_changed_meanwhile(
         self, tmp_path: Path, tiny_bundle: Bundle, own_pictures: Path, stop_after: Callable[..., None]
     ) -> None:
         stop_after(9, own_pictures, tiny_bundle, tmp_path / "index")
@@ -321,15 +320,10 @@ class TestGoingOn:
         assert len(done) == 8
         for item in done[:3]:
             (own_pictures / item.key).unlink()
-        steps: list[tuple[int, int]] = []
-        report = build_index(
-            read_source(own_pictures),
-            tiny_bundle,
-            tmp_path / "index",
-            on_progress=lambda done, total: steps.append((done, total)),
-        )
-        assert (report.added, report.kept) == (16, 5)
-        assert steps == [(done, 21) for done in range(6, 22)]
+        (own_pictures / done[3].key).rename(own_pictures / "moved.png")
+        report = build(own_pictures, tiny_bundle, tmp_path / "index")
+        assert report == SyncReport(added=16, kept=4, moved=1, removed=3)
+        check_in_step(tmp_path / "index", own_pictures, tiny_bundle, tmp_path / "whole")
 
     def test_a_stop_before_the_first_picture(
         self, tmp_path: Path, tiny_bundle: Bundle, drawn_pictures: Path, monkeypatch: pytest.MonkeyPatch
@@ -340,28 +334,60 @@ class TestGoingOn:
     def test_a_failing_disk_ends_the_build_and_it_goes_on_later(
         self, tmp_path: Path, tiny_bundle: Bundle, drawn_pictures: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        add = IndexWriter.add
-
-        def fail(writer: IndexWriter, items: list[NewItem]) -> None:
-            add(writer, items[:0])
+        def fail(writer: IndexWriter, writes: object) -> None:
             raise OSError(28, "No space left on device")
 
         with monkeypatch.context() as patch:
-            patch.setattr(IndexWriter, "add", fail)
+            patch.setattr(IndexWriter, "apply", fail)
             with pytest.raises(OSError, match="No space"):
                 build(drawn_pictures, tiny_bundle, tmp_path / "index")
         assert build(drawn_pictures, tiny_bundle, tmp_path / "index").added == 24
 
-    def test_all_names_are_synced_before_the_index_appears(
-        self, tmp_path: Path, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        synced: set[Path] = set()
-        monkeypatch.setattr(builder_module, "sync_path", synced.add)
-        folder = tmp_path / "index"
-        create_index(Layout(folder), tiny_bundle)
-        (draft,) = (path for path in synced if path.name == "index")
-        assert synced == {draft, tmp_path} | {draft / path.relative_to(folder) for path in folder.rglob("*")}
-
     def test_no_index_has_no_source(self, tmp_path: Path) -> None:
         assert find_complete_source(Layout(tmp_path), "x") is None
-        assert not is_building(Layout(tmp_path))
+
+
+class TestDecisions:
+    """What `index build` does with an index that is there, beyond `test_synchronise` and `test_generations`."""
+
+    def test_a_recipe_for_a_new_index_and_for_an_update(
+        self, tmp_path: Path, tiny_bundle: Bundle, drawn_pictures: Path
+    ) -> None:
+        source, folder = read_source(drawn_pictures), tmp_path / "index"
+        build_index(source, tiny_bundle, folder, BuildPlan(1, recipe="hnsw"))
+        with Searcher(folder) as searcher:
+            snapshot = searcher.snapshot()
+            assert searcher.generation.recipe == "hnsw"
+            assert snapshot is not None
+            assert snapshot.recipe.startswith("HNSW")
+        build_index(source, tiny_bundle, folder, BuildPlan(1, update=True, recipe="flat"))
+        with Searcher(folder) as searcher:
+            snapshot = searcher.snapshot()
+            assert snapshot is not None
+            assert snapshot.recipe == "Flat"
+
+    def test_a_recipe_that_is_none_makes_no_index(
+        self, tmp_path: Path, tiny_bundle: Bundle, drawn_pictures: Path
+    ) -> None:
+        with pytest.raises(UsageError):
+            build_index(read_source(drawn_pictures), tiny_bundle, tmp_path / "index", BuildPlan(recipe="nonsense"))
+        assert list(tmp_path.iterdir()) == []
+
+    def test_an_update_of_an_index_that_is_not_there_builds_it(
+        self, tmp_path: Path, tiny_bundle: Bundle, drawn_pictures: Path
+    ) -> None:
+        report = build_index(read_source(drawn_pictures), tiny_bundle, tmp_path / "index", BuildPlan(1, update=True))
+        assert report.synchronised == SyncReport(added=24)
+
+    def test_another_model_reads_the_pictures_where_they_lie_now(
+        self, tmp_path: Path, tiny_bundle: Bundle, own_pictures: Path
+    ) -> None:
+        folder, better = tmp_path / "index", write_tiny_bundle(tmp_path / "better", seed=1)
+        build(own_pictures, tiny_bundle, folder)
+        shutil.move(own_pictures, tmp_path / "mounted")
+        source = read_source(own_pictures, tmp_path / "mounted")
+        swapped = build_index(source, better, folder, BuildPlan(1)).swapped
+        assert swapped is not None
+        assert swapped.encoded == 24
+        build(tmp_path / "mounted", better, tmp_path / "fresh")
+        assert answers_of(folder) == answers_of(tmp_path / "fresh")

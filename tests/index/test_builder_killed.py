@@ -1,93 +1,162 @@
-"""A build that is killed: the same command given again ends as if it had never been."""
+"""Builds, updates and rebuilds that are killed: the same command given again ends as if they had never been."""
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from index.builder import build_index, find_complete_source
+from index.builder import find_complete_source
 from index.bundle import Bundle
 from index.catalog import Catalog
-from index.errors import IndexDataError
 from index.layout import Layout
-from index.searcher import Searcher
-from index.sources import Source, read_source
-from index.types import Item
+from tests.indexed_pictures import answers_of, build, check_in_step, items_of
+from tests.tiny_model import write_tiny_bundle
 
 ROOT = Path(__file__).parents[2]
+COUNT = 300
 
 
-def items_of(folder: Path) -> list[Item]:
-    """All items, by id."""
-    with Catalog(Layout(folder).catalog) as catalog:
-        return sorted(catalog.items_of_pictures(range(1, 10_000)).values(), key=lambda item: item.id)
+def write_noise(folder: Path, count: int, seed: int = 0, prefix: str = "") -> None:
+    """Photographs of noise, large enough that one thread takes a second or so for 300."""
+    folder.mkdir(exist_ok=True)
+    random = np.random.default_rng(seed)
+    noise = random.integers(0, 255, size=(500, 600, 3), dtype=np.uint8)
+    for number in range(count):
+        y, x = int(random.integers(0, 150)), int(random.integers(0, 150))
+        Image.fromarray(noise[y : y + 350, x : x + 450]).save(folder / f"{prefix}{number:03}.jpg", quality=60)
 
 
 @pytest.fixture(scope="module")
-def many_pictures(tmp_path_factory: pytest.TempPathFactory) -> Source:
-    """300 photographs of noise, large enough that one thread takes a second or more for them."""
-    folder = tmp_path_factory.mktemp("many")
-    random = np.random.default_rng(7)
-    noise = random.integers(0, 255, size=(700, 900, 3), dtype=np.uint8)
-    for number in range(300):
-        y, x = int(random.integers(0, 200)), int(random.integers(0, 200))
-        Image.fromarray(noise[y : y + 500, x : x + 700]).save(folder / f"{number:03}.jpg", quality=60)
-    return read_source(folder)
+def noise(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """300 photographs of noise. Read only."""
+    folder = tmp_path_factory.mktemp("many") / "noise"
+    write_noise(folder, COUNT)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def noise_index(noise: Path, tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Their index. Read only."""
+    folder = tmp_path_factory.mktemp("whole") / "index"
+    build(noise, tiny_bundle, folder)
+    return folder
+
+
+def command(source: Path, bundle: Bundle, folder: Path, *more: str) -> list[str]:
+    words = ["index", "build", str(source), "--model", str(bundle.folder), "--index", str(folder), "--threads", "1"]
+    return [sys.executable, "-m", "crossmatch", *words, *more]
+
+
+def kill_once(arguments: list[str], far_enough: Callable[[], bool]) -> bool:
+    """Begin a build and `kill -9` it once it is `far_enough`; False if it ended before."""
+    process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    while process.poll() is None and not far_enough():
+        time.sleep(0.002)
+    if process.poll() is None:
+        os.kill(process.pid, signal.SIGKILL)
+    _, errors = process.communicate()
+    assert process.returncode in (0, -signal.SIGKILL), errors
+    return process.returncode != 0
+
+
+def beyond(measure: Callable[[], int], reached: int) -> bool:
+    return measure() > reached
+
+
+def finish(arguments: list[str]) -> dict[str, object]:
+    again = subprocess.run([*arguments, "--json"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (again.returncode, again.stderr) == (0, "")
+    fields: dict[str, object] = json.loads(again.stdout)
+    return fields
 
 
 def count_items(folder: Path) -> int:
-    """Committed items, whatever state the index is in."""
-    try:
-        with Catalog(Layout(folder).catalog) as catalog:
-            return catalog.count_items()
-    except IndexDataError:
+    """Committed items, also while there is no index yet."""
+    if not Layout(folder).is_index():
         return 0
+    with Catalog(Layout(folder).catalog) as catalog:
+        return catalog.count_items()
 
 
-def kill(command: list[str], folder: Path, kill_at: int) -> None:
-    """Begin a build and `kill -9` it once so many items are committed."""
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    while process.poll() is None and (not folder.exists() or count_items(folder) < kill_at):
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+def change_number(folder: Path) -> int:
+    with Catalog(Layout(folder).catalog) as catalog:
+        return catalog.change_number()
 
 
-def test_killed_and_given_again(tmp_path: Path, tiny_bundle: Bundle, many_pictures: Source) -> None:
-    """`kill -9` on a real build, twice: the same command then ends complete, as if it had never been killed."""
+def test_a_build(tmp_path: Path, tiny_bundle: Bundle, noise: Path, noise_index: Path) -> None:
+    """Killed before its first picture, then amid them."""
     folder = tmp_path / "index"
-    command = [sys.executable, "-m", "crossmatch", "index", "build", many_pictures.name]
-    command += ["--model", str(tiny_bundle.folder), "--index", str(folder), "--threads", "1"]
-    kill(command, folder, 0)
-    assert len(items_of(folder)) < 300
-    kill(command, folder, 100)
+    arguments = command(noise, tiny_bundle, folder)
+    assert kill_once(arguments, folder.exists)
+    assert count_items(folder) < COUNT
+    assert kill_once(arguments, lambda: count_items(folder) >= 100)
     before = items_of(folder)
-    assert 100 <= len(before) < 300
-    assert find_complete_source(Layout(folder), many_pictures.name) is None
-
-    again = subprocess.run([*command, "--json"], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (again.returncode, again.stderr) == (0, "")
-    assert f'"added": {300 - len(before)}, "kept": {len(before)}, "skipped": []' in again.stdout
+    assert 100 <= len(before) < COUNT
+    assert find_complete_source(Layout(folder), str(noise)) is None
+    fields = finish(arguments)
+    assert (fields["added"], fields["kept"], fields["skipped"]) == (COUNT - len(before), len(before), [])
     after = items_of(folder)
-    assert after[: len(before)] == before
-    assert sorted(item.key for item in after) == [f"{number:03}.jpg" for number in range(300)]
-    _check_same_answers(folder, many_pictures, tiny_bundle, tmp_path / "whole")
+    assert {key: after[key] for key in before} == before
+    assert after == items_of(noise_index)
+    assert answers_of(folder) == answers_of(noise_index)
 
 
-def _check_same_answers(resumed: Path, pictures: Source, bundle: Bundle, whole: Path) -> None:
-    build_index(pictures, bundle, whole)
-    rows = np.fromfile(next(whole.glob("generations/*/vectors.f32")), dtype="<f4").reshape(-1, 16)[1:]
-    with Searcher(resumed) as one, Searcher(whole) as other:
-        for query in rows[::10]:
-            results = [searcher.search(query, 300, model=bundle.manifest.model_id) for searcher in (one, other)]
-            assert results[0] == results[1]
-            assert len(results[0].matches) == 300
+def test_an_update(tmp_path: Path, tiny_bundle: Bundle, noise: Path, noise_index: Path) -> None:
+    """Moved, changed, new and removed files in several transactions; killed after each of them."""
+    source, folder = tmp_path / "noise", tmp_path / "index"
+    shutil.copytree(noise, source)
+    build(source, tiny_bundle, folder)
+    for number in range(100):
+        (source / f"{number:03}.jpg").rename(source / f"moved-{number:03}.jpg")
+    write_noise(source, 60, seed=1, prefix="new-")
+    for number in range(100, 160):
+        shutil.move(source / f"new-{number - 100:03}.jpg", source / f"{number:03}.jpg")
+    write_noise(source, 150, seed=2, prefix="new-")
+    for number in range(160, 240):
+        (source / f"{number:03}.jpg").unlink()
+    arguments = command(source, tiny_bundle, folder, "--update")
+    kills, reached = 0, change_number(folder)
+    while kill_once(arguments, partial(beyond, lambda: change_number(folder), reached)):
+        kills, reached = kills + 1, change_number(folder)
+    assert kills >= 2
+    finish(arguments)
+    check_in_step(folder, source, tiny_bundle, tmp_path / "fresh")
+    before = items_of(noise_index)
+    after = items_of(folder)
+    assert all(after[f"moved-{key}"].id == before[key].id for key in list(before)[:100])
+
+
+def test_a_rebuild(tmp_path: Path, noise: Path, noise_index: Path) -> None:
+    """Another model: killed with its draft begun, and after each batch; the old one answers until it is whole."""
+    folder, better = tmp_path / "index", write_tiny_bundle(tmp_path / "better", seed=1)
+    shutil.copytree(noise_index, folder)
+    before = answers_of(folder)
+    arguments = command(noise, better, folder)
+
+    def encoded() -> int:
+        """Rows of the draft; -1 before there is one."""
+        with Catalog(Layout(folder).catalog) as catalog:
+            return next((len(catalog.vector_ids(draft)) for draft in catalog.drafts()), -1)
+
+    reached, kills = -1, 0
+    while kill_once(arguments, partial(beyond, encoded, reached)):
+        kills, reached = kills + 1, encoded()
+        if reached < 0:  # it was whole, and ended by the kill all the same
+            break
+        assert answers_of(folder) == before
+    assert kills >= 3
+    build(noise, better, tmp_path / "fresh")
+    assert items_of(folder) == items_of(tmp_path / "fresh")
+    assert answers_of(folder) == answers_of(tmp_path / "fresh")

@@ -47,57 +47,6 @@ def run_json(capsys: Output, *arguments: str) -> Any:
     return json.loads(capsys.readouterr().out)
 
 
-class TestBuild:
-    def test_json(self, tmp_path: Path, tiny_bundle: Bundle, own_pictures: Path, capsys: Output) -> None:
-        (own_pictures / "empty.jpg").touch()
-        folder = tmp_path / "index"
-        assert run_json(capsys, *build_command(own_pictures, tiny_bundle, folder)) == {
-            "index": str(folder),
-            "added": 24,
-            "kept": 0,
-            "skipped": [
-                {
-                    "key": "empty.jpg",
-                    "reason": "the picture is empty (expected a JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF file, "
-                    "found 0 bytes)",
-                }
-            ],
-        }
-
-    def test_for_people(self, tmp_path: Path, tiny_bundle: Bundle, own_pictures: Path, capsys: Output) -> None:
-        for number in range(23):
-            (own_pictures / f"bad-{number:02}.jpg").write_text("no picture")
-        folder = tmp_path / "index"
-        assert crossmatch.run(build_command(own_pictures, tiny_bundle, folder, "--threads", "1")) == 0
-        lines = capsys.readouterr().out.splitlines()
-        assert lines[0] == f"{folder}: added 24 pictures, skipped 23"
-        assert lines[1].startswith("  skipped bad-00.jpg: not a picture that can be read")
-        assert lines[-1] == "  ... and 3 more; --json lists them all"
-        assert len(lines) == 22
-
-    def test_an_index_that_is_there(
-        self, built: Path, tiny_bundle: Bundle, drawn_pictures: Path, capsys: Output
-    ) -> None:
-        line = fail(capsys, build_command(drawn_pictures, tiny_bundle, built), 2)
-        assert line.startswith(f"crossmatch: {built}: there is an index already (expected a new folder")
-
-    def test_what_is_not_there(self, tmp_path: Path, tiny_bundle: Bundle, drawn_pictures: Path, capsys: Output) -> None:
-        nowhere = tmp_path / "nowhere"
-        line = fail(capsys, build_command(nowhere, tiny_bundle, tmp_path / "index"), 2)
-        assert f"{nowhere}: no such source" in line
-        command = ["index", "build", str(drawn_pictures), "--model", str(nowhere), "--index", str(tmp_path / "index")]
-        assert str(nowhere) in fail(capsys, command, 1)
-        assert list(tmp_path.iterdir()) == []
-
-    def test_nothing_but_bad_files(self, tmp_path: Path, tiny_bundle: Bundle, capsys: Output) -> None:
-        source = tmp_path / "pictures"
-        source.mkdir()
-        (source / "a.jpg").write_text("no picture")
-        line = fail(capsys, build_command(source, tiny_bundle, tmp_path / "index", "--json"), 2)
-        assert "not one of 1 files could be indexed" in line
-        assert not (tmp_path / "index").exists()
-
-
 class TestInfo:
     def test_json(self, built: Path, tiny_bundle: Bundle, drawn_pictures: Path, capsys: Output) -> None:
         fields = run_json(capsys, "index", "info", "--index", str(built))
@@ -107,7 +56,9 @@ class TestInfo:
             "size": 24,
             "recall": 1.0,
         }
-        assert (fields["embedding_size"], fields["in_snapshot"]) == (16, 24)
+        assert (fields["embedding_size"], fields["recipe"]) == (16, "flat")
+        assert (fields["in_snapshot"], fields["distinct_in_snapshot"]) == (24, 24)
+        assert (fields["unsealed"], fields["removed_unsealed"]) == (0, 0)
         assert fields["sources"] == [{"name": str(drawn_pictures), "listed": 24, "complete": True}]
 
     def test_for_people(self, built: Path, drawn_pictures: Path, capsys: Output) -> None:
@@ -120,7 +71,7 @@ class TestInfo:
         line = fail(capsys, ["index", "info", "--index", str(tmp_path)], 1)
         assert line == (
             f"crossmatch: {tmp_path}: not an index (expected a folder with catalog.sqlite, found no such file); "
-            "make one with `crossmatch index build`\n"
+            "make one with `crossmatch index build`, or mount the disk that holds it\n"
         )
 
     @pytest.mark.parametrize("content", [b"", b"words " * 1000])

@@ -14,12 +14,17 @@ from index.errors import OriginalMissingError
 from index.images import ImageLimits
 from index.layout import Layout, write_whole
 from index.originals import PictureFile, locate_original, read_original, read_thumbnail, sniff_media_type
-from index.thumbnails import draw_thumbnail
+from index.thumbnails import draw_thumbnail, is_whole
 from tests.drawn_pictures import draw_picture
 
 LIMITS = ImageLimits()
 DATA = draw_picture("red", 1, "JPEG")
 HASH = hashlib.sha256(DATA).hexdigest()
+
+
+def make_record(path: str | None, root: Path | None) -> PictureRecord:
+    """The picture of item 1, with the content of DATA."""
+    return PictureRecord(1, 1, "key", HASH, path, None if root is None else str(root))
 
 
 @pytest.fixture
@@ -34,7 +39,7 @@ def record(tmp_path: Path) -> PictureRecord:
     path = tmp_path / "source" / "red" / "1.png"  # called what it is not
     path.parent.mkdir(parents=True)
     path.write_bytes(DATA)
-    return PictureRecord(1, HASH, "red/1.png", str(tmp_path / "source"))
+    return make_record("red/1.png", tmp_path / "source")
 
 
 def test_the_bytes_that_were_indexed(layout: Layout, record: PictureRecord) -> None:
@@ -42,7 +47,7 @@ def test_the_bytes_that_were_indexed(layout: Layout, record: PictureRecord) -> N
 
 
 def test_one_that_came_over_http(layout: Layout) -> None:
-    record = PictureRecord(1, HASH, None, None)
+    record = make_record(None, None)
     write_whole(layout.original(HASH), DATA)
     assert locate_original(layout, record) == layout.original(HASH)
     assert read_original(layout, record, LIMITS).data == DATA
@@ -50,7 +55,7 @@ def test_one_that_came_over_http(layout: Layout) -> None:
 
 def test_a_picture_anywhere_on_the_disk(layout: Layout, record: PictureRecord, tmp_path: Path) -> None:
     (tmp_path / "away.jpg").write_bytes(DATA)
-    away = PictureRecord(1, HASH, str(tmp_path / "away.jpg"), str(tmp_path / "source"))
+    away = make_record(str(tmp_path / "away.jpg"), tmp_path / "source")
     assert read_original(layout, away, LIMITS).data == DATA
 
 
@@ -69,9 +74,30 @@ def test_a_missing_picture_is_refused(layout: Layout, record: PictureRecord) -> 
 
 
 def test_the_stored_thumbnail(layout: Layout, record: PictureRecord) -> None:
-    write_whole(layout.thumbnail(HASH), b"as stored")
+    stored = draw_thumbnail(Image.new("RGB", (9, 9)))
+    write_whole(layout.thumbnail(HASH), stored)
     locate_original(layout, record).unlink()  # which it does not need
-    assert read_thumbnail(layout, record, LIMITS) == PictureFile(b"as stored", "image/jpeg")
+    assert read_thumbnail(layout, record, LIMITS) == PictureFile(stored, "image/jpeg")
+
+
+@pytest.mark.parametrize("left", [b"", b"no thumbnail", b"half"])
+def test_a_torn_thumbnail_is_drawn_anew(layout: Layout, record: PictureRecord, left: bytes) -> None:
+    """Thumbnails are not synced, so a power cut may leave this."""
+    whole = read_thumbnail(layout, record, LIMITS)
+    layout.thumbnail(HASH).write_bytes(whole.data[:100] if left == b"half" else left)
+    assert read_thumbnail(layout, record, LIMITS) == whole
+    assert layout.thumbnail(HASH).read_bytes() == whole.data
+
+
+def test_a_thumbnail_that_can_not_be_kept_is_served(
+    layout: Layout, record: PictureRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("index.originals.write_whole", refuse)
+    assert is_whole(read_thumbnail(layout, record, LIMITS).data)
+    assert not layout.thumbnail(HASH).exists()
 
 
 def test_a_missing_thumbnail_is_drawn_and_kept(layout: Layout, record: PictureRecord) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +11,11 @@ import pytest
 
 from index.bundle import Bundle
 from index.catalog import Catalog
+from index.catalog_writer import CatalogWriter
 from index.encoder import Encoder
 from index.errors import IndexDataError, ItemNotFoundError, ModelMismatchError, UsageError, VectorError
 from index.layout import Layout
-from index.searcher import Searcher, search_picture
+from index.searcher import Bounds, Searcher, search_picture, search_views
 from index.types import Vectors
 from index.writer import IndexWriter
 from tests.drawn_pictures import draw_picture
@@ -27,9 +26,10 @@ from tests.vector_gallery import (
     draw_rows,
     expect,
     make_index,
-    new_item,
+    new_put,
     number_rows,
     remove_items,
+    replace_row,
     seal,
 )
 
@@ -50,12 +50,6 @@ def searcher(layout: Layout) -> Iterator[Searcher]:
 def ask(searcher: Searcher, query: Vectors, k: int = 10) -> Answers:
     """Search as the index's own model."""
     return answers(searcher.search(query, k, model=searcher.generation.model_id))
-
-
-def snapshot_path(layout: Layout) -> Path:
-    """The one sealed file."""
-    (path,) = layout.folder.glob("generations/*/snapshot-*.faiss")
-    return path
 
 
 class TestExactness:
@@ -148,11 +142,11 @@ class TestRefusals:
 
 
 class TestCatchingUp:
-    def test_each_batch_is_seen_at_once(self, layout: Layout, searcher: Searcher) -> None:
+    def test_each_batch_is_seen_at_once(self, layout: Layout, searcher: Searcher, tiny_bundle: Bundle) -> None:
         rows = draw_rows(40)
-        with Catalog(layout.catalog) as catalog, IndexWriter(layout, catalog) as writer:
+        with CatalogWriter(layout.catalog) as catalog, IndexWriter(layout, catalog) as writer:
             for number, row in enumerate(rows):
-                writer.add([new_item(f"key {number}", row)])
+                writer.apply([new_put(f"key {number}", row, tiny_bundle.manifest.model_id)])
                 assert ask(searcher, row, 3) == expect(number_rows(rows[: number + 1]), row, 3)
                 assert searcher.info().size == number + 1
                 if number in (10, 25):
@@ -160,12 +154,12 @@ class TestCatchingUp:
 
     @pytest.mark.parametrize("seed", range(6))
     def test_any_history_equals_brute_force(self, layout: Layout, searcher: Searcher, seed: int) -> None:
-        """Additions, copies, removals and seals in a random order; an old and a new reader agree with the oracle."""
+        """Every kind of write, and seals, in a random order; an old and a new reader agree with the oracle."""
         random = np.random.default_rng(seed)
         living: dict[int, Vectors] = {}
         newest = 0
         for step in range(25):
-            kind = random.choice(["add", "add", "copy", "remove", "seal"])
+            kind = random.choice(["add", "add", "copy", "remove", "replace", "seal", "trim"])
             if kind == "add" or (kind == "copy" and not living):
                 rows = draw_rows(int(random.integers(1, 30)), seed=1000 * seed + step)
             elif kind == "copy":
@@ -178,8 +172,15 @@ class TestCatchingUp:
                 gone = random.choice(list(living), size=min(len(living), int(random.integers(1, 15))), replace=False)
                 remove_items(layout, gone.tolist())
                 living = {item: row for item, row in living.items() if item not in gone}
+            elif kind == "replace" and living:
+                item = int(random.choice(list(living)))
+                living[item] = draw_rows(1, seed=2000 * seed + step)[0]
+                replace_row(layout, str(searcher.item(item).key), living[item])
             elif kind == "seal":
                 seal(layout)
+            elif kind == "trim":
+                with CatalogWriter(layout.catalog) as catalog, catalog.writing():
+                    catalog.trim_log()
             query = living[int(random.choice(list(living)))] if living else draw_rows(1)[0]
             expected = expect(living, query, 15)
             assert ask(searcher, query, 15) == expected, (step, kind)
@@ -204,8 +205,7 @@ class TestCatchingUp:
         add_rows(layout, draw_rows(50))
         seal(layout)
         expected = ask(searcher, draw_rows(1)[0])
-        monkeypatch.setattr(Searcher, "_load", None)
-        monkeypatch.setattr(Searcher, "_extend", None)
+        monkeypatch.setattr(Searcher, "_advance", None)
         assert ask(searcher, draw_rows(1)[0]) == expected
 
     def test_a_search_that_another_thread_overtook(
@@ -231,7 +231,7 @@ class TestCatchingUp:
         assert answers(result) == expect(number_rows(rows), rows[15], 20)
         assert result.index.size == 20
 
-    def test_threads_search_while_a_writer_adds(self, layout: Layout, searcher: Searcher) -> None:
+    def test_threads_search_while_a_writer_adds(self, layout: Layout, searcher: Searcher, tiny_bundle: Bundle) -> None:
         """Every acknowledged item is found, by itself, with the oracle's score, through seals and removals."""
         rows = draw_rows(240)
         acknowledged = 0
@@ -250,9 +250,10 @@ class TestCatchingUp:
         for thread in threads:
             thread.start()
         try:
-            with Catalog(layout.catalog) as catalog, IndexWriter(layout, catalog) as writer:
+            with CatalogWriter(layout.catalog) as catalog, IndexWriter(layout, catalog) as writer:
                 for start in range(0, len(rows), 8):
-                    writer.add([new_item(f"{start}-{n}", row) for n, row in enumerate(rows[start : start + 8])])
+                    batch = enumerate(rows[start : start + 8])
+                    writer.apply([new_put(f"{start}-{n}", row, tiny_bundle.manifest.model_id) for n, row in batch])
                     acknowledged = min(start + 8, len(rows) - 1)
                     if start % 64 == 56:
                         seal(layout)
@@ -263,48 +264,56 @@ class TestCatchingUp:
         assert failures == []
 
 
-class TestDamage:
-    def test_a_corrupt_snapshot_is_searched_around(
-        self, layout: Layout, searcher: Searcher, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        rows = draw_rows(80)
-        add_rows(layout, rows[:60], prefix="a")
+class TestBounds:
+    """Thresholds and exclusions, in delta and snapshot at once."""
+
+    @pytest.fixture
+    def rows(self, layout: Layout) -> Vectors:
+        """120 vectors, the first 70 of them sealed."""
+        rows = draw_rows(120)
+        add_rows(layout, rows[:70], prefix="a")
         seal(layout)
-        path = snapshot_path(layout)
-        data = bytearray(path.read_bytes())
-        data[len(data) // 2] ^= 0xFF
-        path.write_bytes(data)
-        add_rows(layout, rows[60:70], prefix="b")
-        with caplog.at_level(logging.WARNING), Searcher(layout.folder) as fresh:
-            assert ask(fresh, rows[5], 30) == expect(number_rows(rows[:70]), rows[5], 30)
-            add_rows(layout, rows[70:], prefix="c")
-            remove_items(layout, [6, 75])
-            living = {n: row for n, row in number_rows(rows).items() if n not in (6, 75)}
-            assert ask(fresh, rows[5], 30) == expect(living, rows[5], 30)
-        assert [record.message for record in caplog.records if str(path) in record.message] != []
-        assert "searching all rows exactly" in caplog.text
+        add_rows(layout, rows[70:], prefix="b")
+        return rows
 
-    def test_a_missing_snapshot_is_searched_around(self, layout: Layout, caplog: pytest.LogCaptureFixture) -> None:
-        rows = draw_rows(60)
-        add_rows(layout, rows)
+    @pytest.mark.parametrize("least", [-1.0, 0.0, 0.3, 0.99, 1.1])
+    def test_min_score(self, searcher: Searcher, rows: Vectors, least: float) -> None:
+        query = rows[4]
+        model = searcher.generation.model_id
+        found = answers(searcher.search(query, 30, model=model, bounds=Bounds(min_score=least)))
+        assert found == [pair for pair in expect(number_rows(rows), query, 30) if pair[1] >= least]
+
+    def test_exclude(self, searcher: Searcher, rows: Vectors) -> None:
+        query = rows[4]
+        best = [item for item, _ in expect(number_rows(rows), query, 40)]
+        excluded = frozenset({*best[:25], 9999})
+        living = {item: row for item, row in number_rows(rows).items() if item not in excluded}
+        model = searcher.generation.model_id
+        found = answers(searcher.search(query, 10, model=model, bounds=Bounds(exclude=excluded)))
+        assert found == expect(living, query, 10)
+
+    @pytest.mark.parametrize("item", [5, 100])
+    def test_by_item(self, searcher: Searcher, rows: Vectors, item: int) -> None:
+        """Itself is left out, and what is excluded besides."""
+        living = number_rows(rows)
+        query = living.pop(item)
+        assert answers(searcher.search_item(item, 10)) == expect(living, query, 10)
+        best = expect(living, query, 1)[0][0]
+        del living[best]
+        found = answers(searcher.search_item(item, 10, Bounds(0.1, frozenset({best}))))
+        assert found == [pair for pair in expect(living, query, 10) if pair[1] >= 0.1]
+
+    def test_by_an_item_with_copies(self, layout: Layout, searcher: Searcher, rows: Vectors) -> None:
+        add_rows(layout, np.repeat(rows[:1], 20, axis=0), prefix="copy")
         seal(layout)
-        snapshot_path(layout).unlink()
-        with caplog.at_level(logging.WARNING), Searcher(layout.folder) as searcher:
-            assert ask(searcher, rows[5], 30) == expect(number_rows(rows), rows[5], 30)
-        assert caplog.text.count("the snapshot is missing; searching all rows exactly") == 1
+        assert [item for item, _ in answers(searcher.search_item(130, 20))] == [1, *range(121, 130), *range(131, 141)]
 
-    def test_vectors_that_are_too_short_are_named(self, layout: Layout) -> None:
-        add_rows(layout, draw_rows(10))
-        (path,) = layout.folder.glob("generations/*/vectors.f32")
-        os.truncate(path, 5 * 64)
-        with pytest.raises(IndexDataError, match=rf"{path}: the file is shorter .*expected row 10, found 5 rows"):
-            Searcher(layout.folder)
-
-    def test_vectors_that_are_missing_are_named(self, layout: Layout) -> None:
-        (path,) = layout.folder.glob("generations/*/vectors.f32")
-        path.unlink()
-        with pytest.raises(IndexDataError, match=rf"{path}: the vectors can not be read"):
-            Searcher(layout.folder)
+    def test_by_an_item_that_is_gone(self, layout: Layout, searcher: Searcher, rows: Vectors) -> None:
+        remove_items(layout, [5])
+        with pytest.raises(ItemNotFoundError, match=r"no such item \(expected the id of an item, found 5\)"):
+            searcher.search_item(5, 10)
+        with pytest.raises(UsageError, match="k is out of range"):
+            searcher.search_item(6, 0)
 
 
 def test_says_what_it_is(layout: Layout, searcher: Searcher, tiny_bundle: Bundle) -> None:
@@ -319,7 +328,7 @@ def test_says_what_it_is(layout: Layout, searcher: Searcher, tiny_bundle: Bundle
     assert searcher.info() == result.index
     assert searcher.read_bundle().manifest == tiny_bundle.manifest
     assert searcher.sources() == []
-    assert [item.id for item in searcher.sample_items(3)] == [1, 5, 9]
+    assert [item.id for item in searcher.sample_items(3)] == [1, 6, 12]
 
 
 def test_no_such_item(layout: Layout, searcher: Searcher) -> None:
@@ -337,3 +346,18 @@ def test_search_by_picture(layout: Layout, searcher: Searcher, tiny_encoder: Enc
         result = search_picture(searcher, tiny_encoder, draw_picture(*name), 4)
         assert answers(result) == expect(number_rows(vectors), vectors[number], 4)
         assert result.matches[0].item.id == number + 1
+
+
+def test_search_by_several_views(layout: Layout, searcher: Searcher, tiny_encoder: Encoder) -> None:
+    views = [draw_picture("red", 0), draw_picture("blue", 2)]
+    vectors = np.stack([tiny_encoder.encode_bytes(data) for data in views])
+    others = draw_rows(20)
+    add_rows(layout, np.concatenate([vectors, others]))
+    mean = vectors.astype(np.float64).mean(axis=0)
+    query = (mean / np.linalg.norm(mean)).astype(np.float32)
+    found = answers(search_views(searcher, tiny_encoder, views, 10, Bounds(exclude=frozenset({1}))))
+    living = number_rows(np.concatenate([vectors, others]))
+    del living[1]
+    expected = expect(living, query, 10)
+    assert [item for item, _ in found] == [item for item, _ in expected]
+    np.testing.assert_allclose([score for _, score in found], [score for _, score in expected], atol=1e-6)

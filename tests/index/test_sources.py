@@ -1,4 +1,4 @@
-"""Listing folders and CSV manifests."""
+"""Listing folders and manifests, and pictures that lie elsewhere now."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from index.errors import SourceError
-from index.sources import SourcePicture, list_folder, read_csv, read_source
+from index.sources import SourcePicture, list_folder, read_source
 
 
 @pytest.fixture
@@ -185,13 +185,6 @@ def test_csv_with_a_path_column_only(folder: Path) -> None:
     )
 
 
-def test_csv_dialect(folder: Path) -> None:
-    text = '\ufeffpath,label,note\r\n"a,b.jpg","say ""cheese""","two\r\nlines"\r\ncafé.jpg,Äpfel,\r\n'
-    first, second = read_csv(write_csv(folder, text))
-    assert (first.key, first.label, first.metadata) == ("a,b.jpg", 'say "cheese"', {"note": "two\r\nlines"})
-    assert (second.key, second.label) == ("café.jpg", "Äpfel")
-
-
 @pytest.mark.parametrize(
     ("path", "key"), [("./a.jpg", "a.jpg"), ("x//a.jpg", "x/a.jpg"), ("x/./a.jpg", "x/a.jpg"), ("/x/a.jpg", "/x/a.jpg")]
 )
@@ -244,3 +237,54 @@ def test_csv_that_can_not_be_opened(folder: Path, monkeypatch: pytest.MonkeyPatc
 def test_listing_opens_no_picture(folder: Path) -> None:
     (folder / "gone.jpg").symlink_to(folder / "nowhere.jpg")
     assert [picture.path.name for picture in list_folder(folder)] == ["gone.jpg"]
+
+
+def test_moved_folder_is_the_same_source(folder: Path, tmp_path: Path) -> None:
+    put(folder, "b/1.png", "a.jpg")
+    before = read_source(folder)
+    folder.rename(tmp_path / "moved")
+    after = read_source(folder, tmp_path / "moved")
+    assert (after.name, after.root) == (before.name, tmp_path / "moved")
+    assert [(one.key, one.label) for one in after.pictures] == [(one.key, one.label) for one in before.pictures]
+    assert after.pictures[1].path == tmp_path / "moved" / "b/1.png"
+
+
+def test_images_root_goes_before_a_folder_that_is_there(folder: Path, tmp_path: Path) -> None:
+    put(folder, "old.png")
+    put(tmp_path / "new", "new.png")
+    assert [one.key for one in read_source(folder, tmp_path / "new").pictures] == ["new.png"]
+
+
+def test_images_root_is_where_relative_paths_of_a_manifest_start(folder: Path, tmp_path: Path) -> None:
+    path = write_csv(folder, "path\na.jpg\n/far/b.jpg\n")
+    source = read_source(path, tmp_path / "elsewhere")
+    assert (source.name, source.root) == (str(path), tmp_path / "elsewhere")
+    assert [one.path for one in source.pictures] == [tmp_path / "elsewhere" / "a.jpg", Path("/far/b.jpg")]
+    assert [one.key for one in source.pictures] == keys(path)
+
+
+def test_images_root_is_kept_whole_however_it_is_written(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path / "new", "a.png")
+    monkeypatch.chdir(tmp_path)
+    assert {read_source(folder, way).root for way in (Path("new"), Path("pictures/../new"))} == {tmp_path / "new"}
+
+
+def test_empty_images_root_is_named(folder: Path, tmp_path: Path) -> None:
+    put(folder, "a.png")
+    (tmp_path / "unmounted").mkdir()
+    with pytest.raises(SourceError, match=r"pictures: holds no picture .*found none in .*unmounted"):
+        read_source(folder, tmp_path / "unmounted")
+
+
+def test_missing_images_root_is_named(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="nowhere: can not be read: No such file"):
+        read_source(folder, tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["gone.csv", "gone.jsonl", "gone.parquet"])
+def test_manifest_has_to_be_there_even_if_the_pictures_moved(folder: Path, name: str) -> None:
+    put(folder, "a.png")
+    with pytest.raises(SourceError, match=f"{name}: no such source"):
+        read_source(folder / name, folder)

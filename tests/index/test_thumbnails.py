@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from index.thumbnails import draw_thumbnail
+from index.thumbnails import draw_thumbnail, is_whole
 
 
 def draw(image: Image.Image) -> Image.Image:
@@ -46,3 +46,20 @@ def test_is_the_same_each_time() -> None:
     noise = np.random.default_rng(0).integers(0, 255, size=(500, 400, 3), dtype=np.uint8)
     image = Image.fromarray(noise)
     assert draw_thumbnail(image) == draw_thumbnail(image)
+
+
+def test_any_changed_byte_is_noticed() -> None:
+    data = draw_thumbnail(Image.new("RGB", (30, 20), (200, 30, 30)))
+    assert is_whole(data)
+    assert not is_whole(b"")
+    for place in range(len(data)):
+        assert not is_whole(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+
+
+def test_any_changed_or_missing_byte_is_found() -> None:
+    whole = draw_thumbnail(Image.new("RGB", (20, 30), (200, 30, 30)))
+    assert is_whole(whole)
+    for place in range(len(whole)):
+        assert not is_whole(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        assert not is_whole(whole[:place])
+    assert not is_whole(whole + b"x")

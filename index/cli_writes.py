@@ -1,0 +1,286 @@
+"""The index's commands that write: `index build`, `add`, `update`, `remove`, `compact` and `rollback`.
+
+Each function is one command: it reads arguments, calls the module that does the work, and prints. What may change
+here: wording. Not: names of commands, flags and JSON fields, which are a contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from index.cli import IndexOption, JsonOption, ModelOption, ThreadsOption
+from index.terminal import print_json, print_note, progress_bar
+
+if TYPE_CHECKING:  # the heavy modules are imported by the command that needs them, so that --help is quick
+    from index.encoding import SkippedPicture
+
+SourceArgument = Annotated[Path, typer.Argument(help="A folder of pictures, or a manifest.", show_default=False)]
+RootOption = Annotated[
+    Path | None,
+    typer.Option("--images-root", help="Where the pictures of SOURCE lie now.", metavar="DIR", show_default=False),
+]
+DropOption = Annotated[
+    bool, typer.Option("--drop-missing", help="Remove items whose pictures are gone, instead of stopping.")
+]
+KeepOption = Annotated[int, typer.Option("--keep", help="Earlier generations to keep.", min=0)]
+_SHOWN = 20  # skipped files listed for people; --json has them all
+
+
+def build(
+    source: SourceArgument,
+    model: ModelOption,
+    index: IndexOption,
+    update: Annotated[
+        bool, typer.Option("--update", help="Bring an index that is there into step with SOURCE.")
+    ] = False,
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", help="flat, hnsw or a FAISS factory string; flat at first.", show_default=False),
+    ] = None,
+    images_root: RootOption = None,
+    drop_missing: DropOption = False,
+    keep: KeepOption = 1,
+    threads: ThreadsOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Index a folder or a manifest of pictures.
+
+    From a folder, the key is the path below it and the label the folder below it. A manifest (CSV, JSONL or Parquet)
+    has the columns path, label and key; any others become metadata. A file that is no picture is skipped and reported.
+    An interrupted build goes on where it was when the same command is given again.
+
+    --update encodes only new or changed files, keeps the items of files that moved, and removes the items of files
+    that vanished, if SOURCE brought them. Another --model encodes every item again beside the old generation, which
+    answers until the new one is whole.
+
+    Examples:
+
+        \b
+        crossmatch index build ./products --model bundle --index products.index
+        crossmatch index build ./products --model bundle --index products.index --update
+        crossmatch index build ./products --model better-bundle --index products.index
+        crossmatch index build catalogue.csv --model bundle --index products.index --recipe hnsw --json
+    """
+    from index.builder import BuildPlan, build_index
+    from index.bundle import read_bundle
+    from index.sources import read_source
+
+    bundle = read_bundle(model)
+    plan = BuildPlan(threads, recipe=recipe, update=update, drop_missing=drop_missing, keep=keep)
+    with _keeping_work(), progress_bar("Indexing") as on_progress:
+        report = build_index(read_source(source, images_root), bundle, index, plan, on_progress)
+    if report.swapped is not None:
+        _print_swap(report.swapped.generation, report.swapped.encoded, report.swapped.dropped, index, json)
+    elif (done := report.synchronised) is not None:
+        counts = {"added": done.added, "replaced": done.replaced, "moved": done.moved, "edited": done.edited}
+        counts |= {"removed": done.removed, "kept": done.kept}
+        _print_counts(counts, done.skipped, index, json)
+
+
+@contextmanager
+def _keeping_work() -> Iterator[None]:
+    """Say what an interruption costs: nothing but time."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print_note("What was indexed so far is kept; the same command goes on from there.")
+        raise
+
+
+def _print_counts(counts: dict[str, int], skipped: Sequence[SkippedPicture], index: Path, json: bool) -> None:
+    if json:
+        listed = [{"key": skip.key, "reason": skip.reason} for skip in skipped]
+        print_json({"index": str(index), **counts, "skipped": listed})
+        return
+    said = [f"{name} {count}" for name, count in counts.items() if count or name == "added"]
+    typer.echo(f"{index}: {', '.join(said)}, skipped {len(skipped)}")
+    for skip in skipped[:_SHOWN]:
+        typer.echo(f"  skipped {skip.key}: {skip.reason}")
+    if len(skipped) > _SHOWN:
+        typer.echo(f"  ... and {len(skipped) - _SHOWN} more; --json lists them all")
+
+
+def _print_swap(generation: str, encoded: int, dropped: Sequence[str], index: Path, json: bool) -> None:
+    if json:
+        print_json({"index": str(index), "generation": generation, "encoded": encoded, "dropped": list(dropped)})
+        return
+    typer.echo(f"{index}: generation {generation} answers now, {encoded} pictures encoded")
+    for key in dropped:
+        typer.echo(f"  removed {key}: its picture is gone")
+
+
+def add(
+    source: SourceArgument,
+    index: IndexOption,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace other content under a key that is there.")
+    ] = False,
+    images_root: RootOption = None,
+    threads: ThreadsOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Add pictures to an index, with keys and labels as `build` makes them.
+
+    The pictures are copied into the index, which does not keep in step with SOURCE afterwards. The same content under
+    a key that is there is left alone; other content is skipped, or replaced where --replace says so.
+
+    Examples:
+
+        \b
+        crossmatch index add ./new-arrivals --index products.index
+        crossmatch index add ./retouched --index products.index --replace --json
+    """
+    from index.additions import IndexEditor
+    from index.catalog_writer import CatalogWriter
+    from index.layout import Layout
+    from index.sources import read_source
+
+    pictures = read_source(source, images_root).pictures
+    layout = Layout(index)
+    with CatalogWriter(layout.catalog) as catalog, progress_bar("Adding") as on_progress:
+        report = IndexEditor(layout, catalog, threads).add(pictures, overwrite=replace, on_progress=on_progress)
+    counts = {"added": report.added, "replaced": report.replaced, "kept": report.kept}
+    _print_counts(counts, report.skipped, index, json)
+
+
+def update(
+    key: Annotated[str, typer.Argument(help="The item's key.", show_default=False)],
+    index: IndexOption,
+    image: Annotated[Path | None, typer.Option("--image", help="Another picture.", show_default=False)] = None,
+    label: Annotated[
+        str | None, typer.Option("--label", help="Another label; an empty one for none.", show_default=False)
+    ] = None,
+    metadata: Annotated[
+        str | None, typer.Option("--metadata", help="Other metadata: a JSON object.", show_default=False)
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Give an item another picture, label or metadata; what is not named stays. The id stays, the version counts up.
+
+    Examples:
+
+        \b
+        crossmatch index update Tomato/1.jpg --label Tomato/Beef --index products.index
+        crossmatch index update Tomato/1.jpg --image retouched.jpg --index products.index
+    """
+    from index.additions import IndexEditor, ItemPatch
+    from index.catalog_writer import CatalogWriter
+    from index.images import ImageLimits, read_bytes
+    from index.layout import Layout
+    from index.manifests import check_text
+
+    check_text("KEY and --label", [key, label])
+    patch = ItemPatch(
+        image=read_bytes(image, ImageLimits()) if image else None,
+        label=... if label is None else label or None,
+        metadata=... if metadata is None else _read_metadata(metadata),
+    )
+    layout = Layout(index)
+    with CatalogWriter(layout.catalog) as catalog:
+        item = IndexEditor(layout, catalog, threads=1).update(key, patch)
+    fields = {"id": item.id, "key": item.key, "label": item.label, "metadata": item.metadata, "version": item.version}
+    if json:
+        print_json(fields)
+    else:
+        typer.echo(f"{index}: {item.key} is at version {item.version}")
+
+
+def _read_metadata(text: str) -> dict[str, Any]:
+    from index.manifests import check_text, parse_object
+
+    metadata = parse_object("--metadata", text)
+    check_text("--metadata", metadata)
+    return metadata
+
+
+def remove(
+    keys: Annotated[list[str], typer.Argument(metavar="KEY...", help="Keys of items.", show_default=False)],
+    index: IndexOption,
+    json: JsonOption = False,
+) -> None:
+    """Remove items by their keys: all of them, or none if one is not there.
+
+    Examples:
+
+        \b
+        crossmatch index remove Tomato/1.jpg Tomato/2.jpg --index products.index
+    """
+    from index.additions import IndexEditor
+    from index.catalog_writer import CatalogWriter
+    from index.layout import Layout
+
+    layout = Layout(index)
+    with CatalogWriter(layout.catalog) as catalog:
+        IndexEditor(layout, catalog).remove(keys)
+    if json:
+        print_json({"index": str(index), "removed": len(set(keys))})
+    else:
+        typer.echo(f"{index}: removed {len(set(keys))}")
+
+
+def compact(
+    index: IndexOption,
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", help="Build the snapshot with another recipe.", show_default=False)
+    ] = None,
+    keep: KeepOption = 1,
+    json: JsonOption = False,
+) -> None:
+    """Seal what was written since the last snapshot into a new one, and give back the room of what is gone.
+
+    Searches and writes go on meanwhile. A service seals by itself when enough has changed, and gives back no room.
+
+    Examples:
+
+        \b
+        crossmatch index compact --index products.index
+        crossmatch index compact --index products.index --recipe hnsw
+    """
+    from index.catalog_writer import CatalogWriter
+    from index.compaction import compact_index
+    from index.layout import Layout
+
+    layout = Layout(index)
+    with CatalogWriter(layout.catalog) as catalog:
+        report = compact_index(layout, catalog, recipe=recipe, keep=keep)
+    if json:
+        print_json({"index": str(index), **report.to_json()})
+    else:
+        typer.echo(f"{index}: {report.pictures} pictures sealed, recall {report.recall}, {report.freed} bytes freed")
+
+
+def rollback(
+    index: IndexOption,
+    to: Annotated[
+        str | None, typer.Option("--to", help="The generation's name; the last before this one.", show_default=False)
+    ] = None,
+    images_root: RootOption = None,
+    drop_missing: DropOption = False,
+    threads: ThreadsOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Answer from an earlier generation again; every later write and deletion stays.
+
+    Examples:
+
+        \b
+        crossmatch index rollback --index products.index
+        crossmatch index rollback --to 0001-16b61a96 --index products.index
+    """
+    from index.catalog_writer import CatalogWriter
+    from index.creation import building
+    from index.generations import EncodingPlan, roll_back
+    from index.layout import Layout
+    from index.relocation import relocate_source
+
+    layout = Layout(index)
+    with CatalogWriter(layout.catalog) as catalog, building(layout), progress_bar("Encoding") as on_progress:
+        if images_root is not None:
+            relocate_source(catalog, images_root)
+        report = roll_back(layout, catalog, to, EncodingPlan(threads, drop_missing=drop_missing), on_progress)
+    _print_swap(report.generation, report.encoded, report.dropped, index, json)
