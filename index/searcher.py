@@ -145,6 +145,11 @@ class Searcher:
         with self._caught_up() as view:
             return view.snapshot
 
+    def distrusts_snapshot(self) -> bool:
+        """Whether there should be a snapshot and it is missing or damaged, so that searches scan all rows."""
+        with self._caught_up() as view:
+            return view.snapshot is not None and view.sealed is None
+
     def unsealed(self) -> tuple[int, int]:
         """Pictures in the delta, and pictures in the snapshot that live no more."""
         with self._caught_up() as view:

@@ -58,7 +58,7 @@ class Engine:
         self._threads = ThreadPoolExecutor(self.encoders.size, thread_name_prefix="search")
         self._files = ThreadPoolExecutor(4, thread_name_prefix="files")  # pictures never wait behind searches
         self._writes = ThreadPoolExecutor(1, thread_name_prefix="write")  # writers of an index take turns anyway
-        self._maintenance = Maintenance(self.searcher.layout, settings.housekeeping_seconds)
+        self._maintenance = Maintenance(self.searcher, settings.housekeeping_seconds)
         self._running = 0
         self._swapping = threading.Lock()
 

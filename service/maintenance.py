@@ -15,6 +15,7 @@ from index.catalog_writer import CatalogWriter
 from index.errors import CrossmatchError
 from index.layout import Layout
 from index.repair import heal_snapshot
+from index.searcher import Searcher
 from index.snapshot import seal_when_due
 
 _log = logging.getLogger(__name__)
@@ -23,8 +24,9 @@ _log = logging.getLogger(__name__)
 class Maintenance:
     """Looks after one index from time to time, until it is closed."""
 
-    def __init__(self, layout: Layout, every_seconds: float) -> None:
-        self._layout = layout
+    def __init__(self, searcher: Searcher, every_seconds: float) -> None:
+        self._searcher = searcher
+        self._layout = searcher.layout
         self._every = every_seconds
         self._complaint = ""
         self._stop = threading.Event()
@@ -45,9 +47,15 @@ class Maintenance:
         self.close()
 
     def _run(self) -> None:
-        self._look_after(heal_snapshot)  # hashes the snapshot whole: once, when the service starts
-        while not self._stop.wait(self._every):
-            self._look_after(seal_when_due)
+        while True:
+            self._look_after(self._heal_and_seal)
+            if self._stop.wait(self._every):
+                return
+
+    def _heal_and_seal(self, layout: Layout, catalog: CatalogWriter) -> None:
+        if self._searcher.distrusts_snapshot():
+            heal_snapshot(layout, catalog)
+        seal_when_due(layout, catalog)
 
     def _look_after(self, work: Callable[[Layout, CatalogWriter], object]) -> None:
         try:
