@@ -26,7 +26,7 @@ from index.types import Item
 from index.writer import Edit, IndexWriter, Outcome, Put, Remove
 
 _BATCH = 128  # pictures a transaction
-_AHEAD = 16  # pictures for each thread that are encoded while a transaction is written
+_AHEAD = 64  # pictures for each thread that are encoded while a transaction is written
 _ATTEMPTS = 5  # at a write that generations keep overtaking
 
 Result = TypeVar("Result")

@@ -28,7 +28,7 @@ from index.sources import Source, SourcePicture
 from index.vectors import VectorMap, row_crc
 from index.writer import Edit, EncodedPicture, IndexWriter, Outcome, Put, Remove, Write
 
-_AHEAD = 16  # pictures for each thread that are encoded while a transaction is written
+_AHEAD = 64  # pictures for each thread that are encoded while a transaction is written
 _BATCH = 128  # pictures a transaction: about a second's work of two cores
 _FIRST_SEAL = 1024  # pictures; then whenever the delta has outgrown the snapshot
 _TAKEN = "the key belongs to an item that this source did not bring"
