@@ -23,7 +23,7 @@ from index.layout import Layout
 from index.snapshot import seal_when_due
 from index.sources import SourcePicture
 from index.types import Item
-from index.writer import Edit, IndexWriter, Outcome, Put, Remove
+from index.writer import Edit, EncodedPicture, IndexWriter, Outcome, Put, Remove
 
 _BATCH = 128  # pictures a transaction
 _AHEAD = 64  # pictures for each thread that are encoded while a transaction is written
@@ -154,24 +154,31 @@ class IndexEditor:
         """Give an item another picture, label or metadata. Raises ItemNotFoundError, ImageError or VectorError."""
 
         def attempt() -> Item:
-            item = self._find(key)
-            label = item.label if isinstance(patch.label, EllipsisType) else patch.label
-            metadata = item.metadata if isinstance(patch.metadata, EllipsisType) else patch.metadata
+            encoded = None
+            if patch.image is not None:
+                self._find(key)
+                with self._encoders().borrow() as encoder:
+                    encoded = encode_picture(self._layout, encoder, patch.image, None)
             with IndexWriter(self._layout, self._catalog) as writer:
-                kept = patch.image is None
-                if patch.image is not None:
-                    owner = self._catalog.find_owner(key)
-                    with self._encoders().borrow() as encoder:
-                        encoded = encode_picture(self._layout, encoder, patch.image, None)
-                    source = owner.source_id if owner else None
-                    kept = writer.apply(
-                        [Put(key, label, metadata, source, encoded, replace=True, must_exist=True)]
-                    ) == [Outcome.KEPT]
-                if kept and (label, metadata) != (item.label, item.metadata):
-                    writer.apply([Edit(item.id, key, label, metadata)])
+                while self._patch(writer, self._find(key), patch, encoded) is Outcome.STALE:
+                    continue  # another process wrote to the item meanwhile: what it wrote stays
             return self._find(key)
 
         return _until_written(attempt)
+
+    def _patch(self, writer: IndexWriter, item: Item, patch: ItemPatch, picture: EncodedPicture | None) -> Outcome:
+        """One try, from the item as it was read; `STALE` if it has changed since then."""
+        label = item.label if isinstance(patch.label, EllipsisType) else patch.label
+        metadata = item.metadata if isinstance(patch.metadata, EllipsisType) else patch.metadata
+        outcome = Outcome.KEPT
+        if picture is not None:
+            owner = self._catalog.find_owner(item.key)
+            source = owner.source_id if owner else None
+            put = Put(item.key, label, metadata, source, picture, replace=True, version=item.version, must_exist=True)
+            (outcome,) = writer.apply([put])
+        if outcome is Outcome.KEPT and (label, metadata) != (item.label, item.metadata):
+            (outcome,) = writer.apply([Edit(item.id, item.key, label, metadata, version=item.version)])
+        return outcome
 
     def remove(self, keys: Sequence[str]) -> None:
         """Remove items, all of them or none. Raises ItemNotFoundError with the first key that is not there."""

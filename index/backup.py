@@ -20,7 +20,7 @@ from index.catalog import Catalog, Generation, PictureRecord, Snapshot
 from index.catalog_writer import CatalogWriter
 from index.errors import IndexDataError, UsageError
 from index.holding import keeping_files
-from index.layout import Layout, sync_path, write_whole
+from index.layout import Layout, make_folder, sync_path, write_whole
 from index.vectors import VectorMap, VectorWriter, find_damaged
 from index.view import GenerationHold
 
@@ -61,7 +61,7 @@ def back_up(layout: Layout, catalog: Catalog, destination: Path, on_progress: On
     """
     if destination.exists():
         raise UsageError("something is there already", where=destination, expected="a new folder")
-    destination.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(destination.parent, durable=True)
     with (
         keeping_files(layout),
         tempfile.TemporaryDirectory(dir=destination.parent, prefix=f".{destination.name}-") as parent,

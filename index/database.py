@@ -139,6 +139,10 @@ class Database:
     def _stay(self) -> None:
         """Before a transaction: be at the catalogue that lies at the path now. Raises IndexDataError."""
         place = self._find_place()
+        if self.writes and place != self.place:  # a writer holds ids and files of the index that was here
+            raise IndexDataError(
+                "another index has been put at this place", where=self.path.parent, remedy="start again"
+            )
         if place != self.place or (self._fingerprint is not None and self._fingerprint != fingerprint(self.path)):
             self.close()
             self._open()
@@ -241,7 +245,11 @@ class Database:
 
     def fold_log(self) -> None:
         """Move SQLite's write-ahead log into the catalogue, as far as no reader holds it."""
-        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._db.execute("PRAGMA busy_timeout = 0")  # it would keep writers out while it waits for a reader
+        try:
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            self._db.execute(f"PRAGMA busy_timeout = {int(1000 * BUSY_SECONDS)}")
 
     def _value(self, sql: str, *parameters: object) -> Any:
         row = self._db.execute(sql, parameters).fetchone()

@@ -11,6 +11,7 @@ import fcntl
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -20,10 +21,10 @@ from index.catalog_writer import CatalogWriter
 from index.creation import make_generation_folder, name_generation
 from index.encoder import Encoder, verify_golden
 from index.encoder_pool import EncoderPool
-from index.errors import CrossmatchError, IndexDataError, OriginalMissingError, UsageError
+from index.errors import ImageError, IndexDataError, OriginalMissingError, UsageError
 from index.images import ImageLimits
 from index.layout import Layout, write_whole
-from index.originals import read_original
+from index.originals import locate_original, read_original
 from index.snapshot import find_damaged_pictures, seal_snapshot
 from index.types import Vectors
 from index.writer import IndexWriter
@@ -151,7 +152,9 @@ def _encode_missing(
         try:
             original = read_original(layout, record, encoder.limits)
             return record, encoder.encode_bytes(original.data)
-        except CrossmatchError:
+        except OriginalMissingError as error:
+            if isinstance(error.__cause__, ImageError) and locate_original(layout, record).exists():
+                raise  # it is there and can not be read: a failing disk is no reason to remove an item
             return record, None
 
     gone: list[PictureRecord] = []
@@ -181,9 +184,24 @@ def _drop(catalog: CatalogWriter, gone: Sequence[PictureRecord], plan: EncodingP
                 found=f"missing or changed: {names}{', ...' if len(still) > _SHOWN else ''}",
                 remedy="bring them back, or say --drop-missing to remove these items",
             )
+        _refuse_unmounted(still)
         for record in still:
             catalog.delete_item(record.item_id)
     return [record.key for record in still]
+
+
+def _refuse_unmounted(gone: Sequence[PictureRecord]) -> None:
+    """Raises OriginalMissingError where a whole source is not there: it is not mounted, rather than emptied."""
+    for root in sorted({record.root for record in gone if record.root is not None}):
+        folder = Path(root)
+        if not folder.is_dir() or not any(folder.iterdir()):
+            raise OriginalMissingError(
+                "the source of these pictures is missing or empty",
+                where=root,
+                expected="the folder that was indexed",
+                found="an empty folder" if folder.is_dir() else "no such folder",
+                remedy="mount it, or say --images-root; to be rid of its items, remove them by their keys",
+            )
 
 
 def _swap(layout: Layout, catalog: CatalogWriter, generation: Generation) -> bool:
@@ -229,7 +247,7 @@ def clear_generation(layout: Layout, catalog: CatalogWriter, generation: Generat
 
 def _delete(catalog: CatalogWriter, generation: Generation, folder: object) -> bool:
     with catalog.writing():
-        if catalog.active_generation() == generation:  # another process went back to it meanwhile
+        if catalog.active_generation().id == generation.id:  # another process went back to it meanwhile
             return False
         catalog.delete_generation(generation)
     shutil.rmtree(str(folder), ignore_errors=True)

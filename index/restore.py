@@ -13,7 +13,7 @@ from pathlib import Path
 from index.archive import CONTENT, Archive, check_file, copy_bytes, read_archive
 from index.catalog import Catalog
 from index.creation import move_into_place, refuse_occupied
-from index.layout import Layout, refuse_network_folder, sync_path
+from index.layout import Layout, make_folder, refuse_network_folder, sync_path
 
 OnProgress = Callable[[int, int], None]  # done, total
 
@@ -42,7 +42,7 @@ def restore(backup: Path, layout: Layout, on_progress: OnProgress | None = None)
         check_file(backup / CONTENT / name, file)
         on_progress(done, steps)
     parent = layout.folder.parent
-    parent.mkdir(parents=True, exist_ok=True)
+    make_folder(parent, durable=True)
     refuse_network_folder(parent)
     with tempfile.TemporaryDirectory(dir=parent, prefix=f".{layout.folder.name}-") as room:
         draft = Layout(Path(room) / "index")

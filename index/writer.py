@@ -44,6 +44,7 @@ class Put:
     source_id: int | None
     picture: EncodedPicture
     replace: bool = False  # other content under a key that is there: replace it, or leave it and say so
+    version: int | None = None  # of the item as it was read: another write since then is not undone
     must_exist: bool = False  # an item of this key that was removed meanwhile does not come back
 
 
@@ -56,6 +57,7 @@ class Edit:
     label: str | None
     metadata: dict[str, Any]
     path: str | None = None  # where its picture lies now; None: where it did
+    version: int | None = None  # of the item as it was read: another write since then is not undone
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class Outcome(Enum):
     REMOVED = "removed"
     TAKEN = "taken"  # the key is another item's, or has other content, and replacing was not asked for
     GONE = "gone"  # no such item
+    STALE = "stale"  # the item has changed since it was read
 
 
 class IndexWriter:
@@ -151,6 +154,8 @@ class IndexWriter:
         owner = catalog.find_owner(write.key)
         if owner is None and write.must_exist:
             return Outcome.GONE
+        if owner is not None and self._is_stale(owner.item, write.version):
+            return Outcome.STALE
         if owner is None:
             item = catalog.insert_item(write.key, write.label, write.metadata, write.source_id)
         elif owner.content_hash == picture.content_hash:
@@ -166,10 +171,15 @@ class IndexWriter:
         catalog.log_added(pictures[-1:])  # at once: a later write of the batch may remove it again
         return Outcome.ADDED if owner is None else Outcome.REPLACED
 
+    def _is_stale(self, item: int, version: int | None) -> bool:
+        return version is not None and self._catalog.item(item).version != version
+
     def _edit(self, write: Edit) -> Outcome:
         catalog = self._catalog
         if not catalog.has_item(write.item):
             return Outcome.GONE
+        if self._is_stale(write.item, write.version):
+            return Outcome.STALE
         owner = catalog.find_owner(write.key)
         if owner is not None and owner.item != write.item:
             return Outcome.TAKEN

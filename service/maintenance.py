@@ -6,13 +6,11 @@ What may change here: what is looked after. Not: that a failure here is logged a
 from __future__ import annotations
 
 import logging
-import sqlite3
 import threading
 from collections.abc import Callable
 from types import TracebackType
 
 from index.catalog_writer import CatalogWriter
-from index.errors import CrossmatchError
 from index.layout import Layout
 from index.repair import heal_snapshot
 from index.searcher import Searcher
@@ -62,7 +60,7 @@ class Maintenance:
             with CatalogWriter(self._layout.catalog) as catalog:
                 work(self._layout, catalog)
             self._complaint = ""
-        except (CrossmatchError, OSError, sqlite3.Error) as error:  # a full or read-only disk, a damaged row
+        except Exception as error:  # a full disk, a damaged row, FAISS's own: nothing here may end the thread
             if str(error) != self._complaint:  # said once, not every few seconds; searches go on
                 _log.warning("housekeeping: %s", error)
             self._complaint = str(error)

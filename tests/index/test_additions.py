@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from index.layout import Layout
 from index.searcher import Searcher
 from index.sources import Source, SourcePicture, read_source
 from index.types import Item
-from index.writer import EncodedPicture, Outcome
+from index.writer import EncodedPicture, IndexWriter, Outcome, Write
 from tests.drawn_pictures import draw_picture, write_drawn_pictures
 from tests.indexed_pictures import Encodes, answers_of, build, contents_of, editing, fields_of, items_of
 from tests.vector_gallery import make_index
@@ -199,6 +200,22 @@ class TestUpdate:
         with editing(built) as editor, pytest.raises(ItemNotFoundError):
             editor.update(key, ItemPatch(image=draw_picture("red", 50)))
         assert key not in items_of(built)
+
+    def test_what_another_process_wrote_meanwhile_stays(self, built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A label is set while the item's new picture is on its way into the index."""
+        key, apply, others = "red/red-0.png", IndexWriter.apply, [ItemPatch(label="crimson")]
+
+        def write_before(writer: IndexWriter, writes: Sequence[Write]) -> list[Outcome]:
+            if others:
+                other = others.pop()
+                with editing(built) as editor:
+                    editor.update(key, other)
+            return apply(writer, writes)
+
+        monkeypatch.setattr(IndexWriter, "apply", write_before)
+        with editing(built) as editor:
+            item = editor.update(key, ItemPatch(image=draw_picture("red", 50), metadata={"price": 3}))
+        assert (item.label, item.metadata, item.version) == ("crimson", {"price": 3}, 3)
 
     def test_nothing_other_is_no_new_version(self, built: Path) -> None:
         key = "red/red-0.png"

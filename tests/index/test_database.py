@@ -182,3 +182,30 @@ def test_the_log_is_folded_in(path: Path) -> None:
         catalog.fold_log()
         assert log.stat().st_size == 0
         assert catalog.count_items() == 1
+
+
+def test_a_writer_does_not_follow_to_another_index(path: Path, tmp_path: Path) -> None:
+    """It holds ids and files of the one that was there; a reader opens what is there now."""
+    with Catalog(path) as reader, CatalogWriter(path) as writer:
+        insert(writer, "a")
+        path.rename(tmp_path / "elsewhere.sqlite")
+        CatalogWriter(path, create=True).close()
+        with pytest.raises(IndexDataError, match="another index has been put at this place"):
+            insert(writer, "b")
+        with reader.reading():
+            assert reader.count_items() == 0
+
+
+def test_folding_the_log_keeps_no_writer_waiting_for_a_reader(path: Path) -> None:
+    with Catalog(path) as reader, CatalogWriter(path) as one, CatalogWriter(path) as other:
+        insert(one, "a")
+        with reader.reading():
+            assert reader.count_items() == 1
+            insert(one, "b")
+            folding = threading.Thread(target=one.fold_log)
+            started = time.monotonic()
+            folding.start()
+            insert(other, "c")
+            folding.join()
+            assert time.monotonic() - started < 5
+        assert reader.count_items() == 3

@@ -23,7 +23,7 @@ from index.errors import (
     OriginalMissingError,
     SourceError,
 )
-from index.generations import SwapReport
+from index.generations import EncodingPlan, SwapReport, build_generation
 from index.layout import Layout
 from index.searcher import Searcher
 from index.sources import SourcePicture
@@ -311,6 +311,20 @@ class TestMissingOriginals:
         assert (report.encoded, sorted(report.dropped)) == (22, lost)
         assert len(items_of(indexed)) == 22
         assert not set(lost) & set(items_of(indexed))
+
+    @pytest.mark.parametrize("empty", [True, False])
+    def test_a_source_that_is_not_mounted_costs_nothing(
+        self, indexed: Path, own_pictures: Path, better: Bundle, empty: bool
+    ) -> None:
+        """Not even with --drop-missing: `rollback` and another source's build come this way, too."""
+        before = items_of(indexed)
+        shutil.move(own_pictures, own_pictures.with_name("elsewhere"))
+        if empty:
+            own_pictures.mkdir()
+        layout = Layout(indexed)
+        with CatalogWriter(layout.catalog) as catalog, pytest.raises(OriginalMissingError, match="missing or empty"):
+            build_generation(layout, catalog, better, "flat", EncodingPlan(threads=2, drop_missing=True))
+        assert items_of(indexed) == before
 
     def test_one_that_is_removed_meanwhile_stops_nothing(
         self, indexed: Path, own_pictures: Path, better: Bundle
