@@ -6,7 +6,6 @@ byte: `docs/artifacts.md`. What may change here: new optional files. No pickle, 
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from index.errors import BundleDigestError, BundleFormatError, UsageError
+from index.layout import sync_path
 from index.manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
@@ -168,7 +168,7 @@ def _put_in_place(draft: Path, folder: Path, old: Path) -> None:
         except BaseException:
             old.rename(folder)
             raise
-    _sync(folder.parent)
+    sync_path(folder.parent)
 
 
 def _describe(draft: Path, description: BundleDescription) -> Manifest:
@@ -193,15 +193,7 @@ def _describe(draft: Path, description: BundleDescription) -> Manifest:
 
 def _sync_folder(folder: Path) -> None:
     for path in (*folder.iterdir(), folder):
-        _sync(path)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync_path(path)
 
 
 def _write_golden(path: Path, golden: Golden) -> None:
