@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from index.calibration import Calibration, read_calibration
 from index.errors import BundleDigestError, BundleFormatError, UsageError
 from index.layout import sync_path
 from index.manifest import (
@@ -48,6 +49,11 @@ class Bundle:
         """The ONNX graph."""
         return self.folder / MODEL_NAME
 
+    @property
+    def calibration(self) -> Calibration | None:
+        """From scores to probabilities; None where nobody measured it."""
+        return read_calibration(self.manifest)
+
 
 @dataclass(frozen=True)
 class Golden:
@@ -68,13 +74,14 @@ class BundleDescription:
     feature_map_channels: int | None = None
     training: TrainingData | None = None
     evaluation: dict[str, Any] | None = None
-    calibration: dict[str, Any] | None = None
+    calibration: Calibration | None = None
     created_with: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_bundle(folder: Path) -> Bundle:
     """Open a bundle. Raises BundleFormatError or BundleDigestError with the file that is wrong."""
     manifest = read_manifest(folder)
+    _check_calibration(folder, manifest)
     for name in REQUIRED:
         if name not in manifest.files:
             raise BundleFormatError(f"the manifest does not list {name}", where=folder / MANIFEST_NAME)
@@ -84,6 +91,13 @@ def read_bundle(folder: Path) -> Bundle:
         _check_file(folder / name, digest)
     _check_model_id(folder, manifest)
     return Bundle(folder, manifest)
+
+
+def _check_calibration(folder: Path, manifest: Manifest) -> None:
+    try:
+        read_calibration(manifest)
+    except BundleFormatError as error:
+        raise error.at(folder / MANIFEST_NAME) from error
 
 
 def _check_file(path: Path, digest: str) -> None:
@@ -172,6 +186,7 @@ def _put_in_place(draft: Path, folder: Path, old: Path) -> None:
 
 
 def _describe(draft: Path, description: BundleDescription) -> Manifest:
+    calibration = description.calibration
     digests = {path.name: file_digest(path) for path in sorted(draft.iterdir())}
     return Manifest(
         format_version=FORMAT_VERSION,
@@ -186,7 +201,7 @@ def _describe(draft: Path, description: BundleDescription) -> Manifest:
         files=digests,
         training=description.training,
         evaluation=description.evaluation,
-        calibration=description.calibration,
+        calibration=None if calibration is None else calibration.model_dump(mode="json"),
         created_with=dict(description.created_with),
     )
 

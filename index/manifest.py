@@ -53,7 +53,7 @@ class Manifest(BaseModel):
     files: dict[str, str] = Field(description="file name -> SHA-256 of every file but this one")
     training: TrainingData | None = Field(description="null for weights that were not trained here")
     evaluation: dict[str, Any] | None = Field(description="figures measured on this bundle as exported")
-    calibration: dict[str, Any] | None = Field(description="of scores to probabilities; null until measured")
+    calibration: dict[str, Any] | None = Field(description="of scores to probabilities, see `index.calibration`")
     created_with: dict[str, str] = Field(description="versions of Crossmatch and of what wrote the graph")
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from index.builder import build_index
 from index.bundle import OPTIONAL, REQUIRED, Bundle
+from index.calibration import Calibration, Sampling
 from index.copies import Entries
 from index.database import APPLICATION_ID, COVERED, SCHEMA_VERSION, crc_of, read_schema
 from index.layout import Layout
@@ -40,6 +41,12 @@ def test_every_manifest_field_is_documented_and_no_other() -> None:
     assert set(table_names(manifest)) == set(Manifest.model_fields)
     assert set(table_names(training)) == set(TrainingData.model_fields)
     assert set(table_names(SECTIONS["Preprocessing"])) == set(Preprocessing.model_fields)
+
+
+def test_every_field_of_a_calibration_is_documented_and_no_other() -> None:
+    fields, sampling = SECTIONS["Calibration"].split("`sampling`:")
+    assert set(table_names(fields)) == set(Calibration.model_fields)
+    assert set(table_names(sampling)) == set(Sampling.model_fields)
 
 
 def test_every_value_that_a_preprocessing_field_may_have_is_named() -> None:

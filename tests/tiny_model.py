@@ -7,6 +7,7 @@ the vector. What may change here: the graph. Tests compare its vectors with each
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from index.bundle import Bundle, BundleDescription, Golden, write_bundle
+from index.calibration import Calibration, parse_calibration
 from index.encoder import open_session
 from index.golden_pictures import draw_golden_pictures
 from index.images import ImageLimits
@@ -26,13 +28,13 @@ DIMENSIONS = 16
 RULE = Preprocessing(resize=36, input_size=SIZE, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 
 
-def write_tiny_bundle(folder: Path, seed: int = 0) -> Bundle:
+def write_tiny_bundle(folder: Path, seed: int = 0, calibration: Calibration | None = None) -> Bundle:
     """A bundle at `folder`; another `seed` gives another projection, and so another model id."""
     with tempfile.TemporaryDirectory() as name:
         files = Path(name)
         onnx.save(build_tiny_graph(seed), files / "model.onnx")
         golden = encode_golden(files / "model.onnx", RULE)
-        return write_bundle(folder, files, golden, describe_tiny(seed))
+        return write_bundle(folder, files, golden, replace(describe_tiny(seed), calibration=calibration))
 
 
 def describe_tiny(seed: int = 0) -> BundleDescription:
@@ -43,6 +45,28 @@ def describe_tiny(seed: int = 0) -> BundleDescription:
         embedding_size=DIMENSIONS,
         preprocessing=RULE,
         created_with={"onnx": onnx.__version__},
+    )
+
+
+def tiny_calibration() -> Calibration:
+    """A calibration such as a bundle may carry: 0.01 up to a score of 0.2, 0.4 at 0.5 to 0.6, 0.98 from 0.9 on."""
+    return parse_calibration(
+        {
+            "method": "isotonic",
+            "knots": [[0.2, 0.01], [0.5, 0.4], [0.6, 0.4], [0.9, 0.98]],
+            "expected_calibration_error": 0.02,
+            "thresholds": {"same_picture": 0.98},
+            "sampling": {
+                "source": "held_out",
+                "data": "folder",
+                "protocols": ["self"],
+                "folds": None,
+                "classes": 10,
+                "queries": 300,
+                "gallery": 299,
+                "prior": 0.5,
+            },
+        }
     )
 
 

@@ -26,7 +26,7 @@ from index.bundle import (
 )
 from index.errors import BundleDigestError, BundleFormatError, UsageError
 from index.manifest import MANIFEST_NAME, file_digest, write_manifest
-from tests.tiny_model import RULE, describe_tiny
+from tests.tiny_model import RULE, describe_tiny, tiny_calibration
 
 MakeBundle = Callable[..., Bundle]
 
@@ -157,7 +157,6 @@ def test_edited_preprocessing(own: Path) -> None:
 def test_model_id_does_not_change_with_what_is_said_about_it(tiny_bundle: Bundle, tmp_path: Path) -> None:
     said: dict[str, Any] = {
         "evaluation": {"recall@1": 0.5},
-        "calibration": {"slope": 2.0},
         "weights": "elsewhere",
         "backbone": "other",
         "created_with": {"onnx": "9"},
@@ -166,6 +165,9 @@ def test_model_id_does_not_change_with_what_is_said_about_it(tiny_bundle: Bundle
         bundle = write_again(tiny_bundle, tmp_path / name, **{name: value})
         assert bundle.manifest.model_id == tiny_bundle.manifest.model_id
         assert getattr(bundle.manifest, name) == value
+    bundle = write_again(tiny_bundle, tmp_path / "calibration", calibration=tiny_calibration())
+    assert bundle.manifest.model_id == tiny_bundle.manifest.model_id
+    assert bundle.calibration == tiny_calibration()
     manifest = tiny_bundle.manifest.model_copy(update={"evaluation": {"a": 1}})
     write_manifest(tmp_path / "weights", manifest)
     assert read_bundle(tmp_path / "weights").manifest.model_id == tiny_bundle.manifest.model_id
