@@ -19,7 +19,7 @@ from index.errors import CrossmatchError, UsageError
 from training.config import Config
 
 CHECKPOINT_NAME = "checkpoint.pt"
-_VERSION = 1
+_VERSION = 2
 # A run may go on, or be exported again, with other values of these.
 _AFTER_TRAINING = frozenset({"evaluation", "model.pretrained_share", "data.cache_gib", "train.loader_threads"})
 
@@ -56,6 +56,7 @@ class Checkpoint:
     model: dict[str, Tensor]
     optimiser: dict[str, Any]
     random: list[Tensor]  # torch's generator states: the CPU's, then each GPU's
+    average: dict[str, Tensor] | None = None  # the encoder's moving average, where there is one
 
 
 def save_checkpoint(path: Path, identity: RunIdentity, checkpoint: Checkpoint) -> None:

