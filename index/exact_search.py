@@ -1,4 +1,4 @@
-"""The exact nearest neighbours by inner product, in bounded memory: numpy alone, every pair of vectors compared.
+"""The exact nearest neighbours by inner product or by distance, in bounded memory: numpy alone, every pair compared.
 
 Scores are float32 products as BLAS rounds them, and BLAS sums the same pair in another order at the edge of a matrix
 than in its middle: scores that differ by less than about 1e-6 may come in either order. What may change here: speed.
@@ -21,16 +21,20 @@ NeighbourSearch = Callable[[Vectors, Vectors, int], tuple[Vectors, Ids]]
 Best first; of equal scores, the smaller position first.
 """
 
+_EVERY = 16  # one score of so many is looked at to guess where the k-th best lies
+_SPARE = 1.5  # the guess aims at so many times k
+_NONE = np.iinfo(np.int64).max  # a key after every real one
+
 
 @dataclass(frozen=True)
 class Chunks:
-    """How many queries and gallery vectors `search_exact` multiplies at a time, which takes about 25 bytes a cell.
+    """How many queries and gallery vectors are multiplied at a time: 5 bytes a cell, 25 where all scores are equal.
 
     They change speed and memory, and the neighbours no more than BLAS's rounding does.
     """
 
     queries: int = 512
-    gallery: int = 8192
+    gallery: int = 32_768
 
 
 DEFAULT_CHUNKS = Chunks()
@@ -42,29 +46,80 @@ def search_exact(queries: Vectors, gallery: Vectors, k: int, chunks: Chunks = DE
     Best first; of equal scores, the smaller position first. Beside what it returns, takes memory for one chunk's
     product and for k neighbours of a chunk's queries.
     """
+    return _search(queries, gallery, None, k, chunks)
+
+
+def search_nearest(queries: Vectors, gallery: Vectors, k: int, chunks: Chunks = DEFAULT_CHUNKS) -> tuple[Vectors, Ids]:
+    """As `search_exact`, by Euclidean distance, the nearest first.
+
+    A score is q . g - |g|^2 / 2, which orders the neighbours of a query as -|q - g| does.
+
+    The gallery's mean is taken from both sides first, which changes no distance and spares digits.
+    """
+    mean = gallery.mean(axis=0, dtype=np.float64).astype(np.float32)
+    moved = gallery - mean
+    offsets: Vectors = (np.einsum("gd,gd->g", moved, moved, dtype=np.float64) / -2).astype(np.float32)
+    return _search(queries - mean, moved, offsets, k, chunks)
+
+
+def _search(queries: Vectors, gallery: Vectors, offsets: Vectors | None, k: int, chunks: Chunks) -> tuple[Vectors, Ids]:
     scores = np.empty((len(queries), k), np.float32)
     positions = np.empty((len(queries), k), np.int64)
     for start in range(0, len(queries), chunks.queries):
         rows = slice(start, start + chunks.queries)
-        scores[rows], positions[rows] = _unpack(_best_keys(queries[rows], gallery, k, chunks.gallery))
+        best = np.empty((len(queries[rows]), 0), np.int64)
+        for first in range(0, len(gallery), chunks.gallery):
+            columns = slice(first, first + chunks.gallery)
+            found = queries[rows] @ gallery[columns].T  # (b, c)
+            if offsets is not None:
+                found += offsets[columns]
+            best = _keep_best(np.concatenate((best, _select(found, k, first)), axis=1), k)
+        best.sort(axis=1)
+        scores[rows], positions[rows] = _unpack(best)
     return scores, positions
 
 
-def _best_keys(queries: Vectors, gallery: Vectors, k: int, chunk: int) -> Ids:
-    """(q, k) keys of the best gallery vectors, in ascending order, which is best first."""
-    best = np.empty((len(queries), 0), np.int64)
-    for start in range(0, len(gallery), chunk):
-        keys = _pack(queries @ gallery[start : start + chunk].T, start)
-        candidates = np.concatenate((best, keys), axis=1) if start else keys
-        if candidates.shape[1] > k:
-            candidates.partition(k - 1, axis=1)
-        best = candidates[:, :k].copy()  # a copy, so that the chunk's memory goes
-    best.sort(axis=1)
-    return best
+def _keep_best(keys: Ids, k: int) -> Ids:
+    """(b, at most k) the smallest keys of each row, in any order."""
+    if keys.shape[1] <= k:
+        return keys
+    keys.partition(k - 1, axis=1)
+    return keys[:, :k].copy()  # a copy, so that the chunk's memory goes
 
 
-def _pack(scores: Vectors, start: int) -> Ids:
-    """(q, c) int64: score descending in the upper half, gallery position in the lower, so one integer orders both.
+def _select(scores: Vectors, k: int, first: int) -> Ids:
+    """(b, at least k) keys of scores (b, c), the k best of each row among them, filled up with `_NONE`.
+
+    A guess, made from some of the scores, keeps about 1.5 k of a row; a row where it keeps too few gets the true
+    k-th best as its limit. So one quick comparison a cell is all that most cells ever see.
+    """
+    width = scores.shape[1]
+    if 4 * k >= width:
+        return _pack(scores, np.arange(first, first + width))
+    limits = _guess_limits(scores, k)
+    kept = scores >= limits[:, None]
+    counts = np.count_nonzero(kept, axis=1)
+    for row in np.flatnonzero(counts < k):
+        kept[row] = scores[row] >= np.partition(scores[row], width - k)[width - k]
+        counts[row] = np.count_nonzero(kept[row])
+    places = np.flatnonzero(kept)
+    keys = np.full((len(scores), counts.max()), _NONE, np.int64)
+    starts = np.repeat(np.arange(len(scores)) * width - first, counts)
+    keys[np.arange(keys.shape[1]) < counts[:, None]] = _pack(scores.reshape(-1)[places], places - starts)
+    return keys
+
+
+def _guess_limits(scores: Vectors, k: int) -> Vectors:
+    """(b,) a score that somewhat more than k of a row's reach, as every 16th column has it."""
+    some = scores[:, ::_EVERY].copy()
+    place = max(0, some.shape[1] - int(k * _SPARE / _EVERY) - 4)
+    some.partition(place, axis=1)
+    limits: Vectors = some[:, place]
+    return limits
+
+
+def _pack(scores: Vectors, positions: Ids) -> Ids:
+    """int64 keys: score descending in the upper half, gallery position in the lower, so one integer orders both.
 
     No two keys of a row are equal, so that any partition or sort gives the same neighbours. Overwrites `scores`.
     """
@@ -72,7 +127,7 @@ def _pack(scores: Vectors, start: int) -> Ids:
     bits = _flip(scores.view(np.int32))
     keys = np.invert(bits, out=bits).astype(np.int64)
     keys <<= 32
-    keys |= np.arange(start, start + scores.shape[1], dtype=np.int64)
+    keys |= positions
     return keys
 
 

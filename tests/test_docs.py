@@ -157,7 +157,8 @@ def test_the_map_names_folders_and_modules_that_are_there() -> None:
     assert {f"{name}/" for name in (*PACKAGES, "configs", "benchmarks", "tests", "docs", "docker")} <= set(folders)
     assert not [name for name in folders if not (ROOT / name).exists()]
     about = re.findall(r"^\| [^|]+ \| (.+) \|$", text[text.index("| about |") :], re.MULTILINE)[1:]
-    modules = {path.stem for path in (ROOT / "index").glob("*.py")} | {"schema.sql", "datasets/"}
+    modules = {path.stem for path in (ROOT / "index").glob("*.py")} | {"schema.sql"}
+    modules |= {f"{path.parent.name}/" for path in (ROOT / "index").glob("*/__init__.py")}
     named = {name for row in about for name in re.findall(r"`([^`]+)`", row)}
     commands = {"add", "update", "remove"}  # of the command line
     assert named - commands == modules - {"__init__"}

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from index import exact_search
 from index.errors import UsageError, VectorError
-from index.evaluation import LabelledVectors, evaluate
-from index.exact_search import Chunks, search_exact
+from index.evaluation import LabelledVectors, Question, evaluate
+from index.exact_search import Chunks, search_exact, search_nearest
 from index.types import Ids, Vectors
 
 # Unit vectors whose inner products are exact in float32 (multiples of 1/4), so that ties really tie.
@@ -54,6 +55,7 @@ class Expected:
     first: int
     average_precision: float
     r_precision: float
+    full: float  # average precision over the whole ranking
 
 
 def judge_slowly(query: Picture, gallery: Sequence[Picture]) -> Expected | None:
@@ -66,7 +68,8 @@ def judge_slowly(query: Picture, gallery: Sequence[Picture]) -> Expected | None:
     if count == 0:
         return None
     average = sum(sum(right[:rank]) / rank for rank in range(1, count + 1) if right[rank - 1]) / count
-    return Expected(right.index(True) + 1, average, sum(right[:count]) / count)
+    full = sum(sum(right[:rank]) / rank for rank in range(1, len(right) + 1) if right[rank - 1]) / count
+    return Expected(right.index(True) + 1, average, sum(right[:count]) / count, full)
 
 
 def search_in_bits(queries: Vectors, gallery: Vectors, k: int) -> tuple[Vectors, Ids]:
@@ -107,6 +110,60 @@ def test_first_match_is_its_rank_when_all_are_reached(sides: tuple[list[Picture]
         assert evaluate(pack(queries), pack(gallery), (100,)).per_query.first_match.tolist() == expected
 
 
+@given(sides=draw_sides())
+def test_the_whole_ranking_against_the_plain_reference(sides: tuple[list[Picture], list[Picture]]) -> None:
+    queries, gallery = sides
+    expected = [answer for query in queries if (answer := judge_slowly(query, gallery)) is not None]
+    if not expected:
+        return
+    figures = evaluate(pack(queries), pack(gallery), Question(ks=(1, 3), full=True), search_in_bits)
+    assert figures.mean_average_precision == pytest.approx(np.mean([answer.full for answer in expected]))
+    assert figures.map_at_r == pytest.approx(np.mean([answer.average_precision for answer in expected]))
+    assert figures.per_query.first_match.tolist() == [answer.first for answer in expected]
+    curve = figures.per_query.match_curve(len(gallery))
+    assert curve == pytest.approx(
+        [np.mean([answer.first <= k for answer in expected]) for k in range(1, len(gallery) + 1)]
+    )
+
+
+@given(sides=draw_sides())
+def test_distance_ranks_unit_vectors_as_cosine_does(sides: tuple[list[Picture], list[Picture]]) -> None:
+    queries, gallery = map(pack, sides)
+    try:
+        figures = evaluate(queries, gallery)
+    except UsageError:
+        return
+
+    def search_from_the_origin(queries: Vectors, gallery: Vectors, k: int) -> tuple[Vectors, Ids]:
+        """As `search_nearest` does, but without its mean, which would break ties by rounding."""
+        halves = np.einsum("gd,gd->g", gallery, gallery) / -2
+        return exact_search._search(queries, gallery, halves, k, Chunks())
+
+    assert evaluate(queries, gallery, search=search_from_the_origin) == figures
+
+
+def test_a_part_of_the_queries() -> None:
+    pictures = LabelledVectors(on_circle(0, 1, 90, 180, 181), number(0, 0, 1, 1, 0), number(0, 1, 2, 3, 4))
+    per_query = evaluate(pictures, pictures, Question((1, 2), full=True)).per_query
+    some = per_query.select(np.isin(per_query.labels, [0]))
+    assert some.ids.tolist() == [0, 1, 4]
+    summary = some.summarise((1, 2))
+    assert (summary.queries, summary.precision_at_1) == (3, pytest.approx(2 / 3))
+    assert summary.map_at_r == pytest.approx(some.average_precision.mean())
+    assert summary.mean_average_precision is not None
+    with pytest.raises(UsageError, match="no query"):
+        per_query.select(per_query.labels == 9).summarise((1,))
+
+
+def test_vectors_of_any_length_for_distance() -> None:
+    near, far = on_circle(0, 1, 2), on_circle(0, 1, 2) * 5
+    vectors = np.concatenate([near, far]).astype(np.float32)
+    pictures = LabelledVectors(vectors, number(0, 0, 0, 1, 1, 1), number(*range(6)), unit=False)
+    assert evaluate(pictures, pictures, (1,), search_nearest).map_at_r == 1.0
+    with pytest.raises(VectorError, match="row 1: a vector is not finite"):
+        LabelledVectors(np.array([[1, 2], [np.inf, 0]], np.float32), number(0, 0), number(0, 1), unit=False)
+
+
 def on_circle(*degrees: float) -> Vectors:
     """Unit vectors by their angle; the nearer the angle, the nearer the vector."""
     angles = np.radians(degrees)
@@ -141,7 +198,7 @@ def test_blocks_of_queries_change_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     random = np.random.default_rng(3)
     pictures = pack([Picture(i, int(random.integers(0, 9)), int(random.integers(0, 20))) for i in range(60)])
     whole = evaluate(pictures, pictures)
-    monkeypatch.setattr("index.evaluation._NEIGHBOURS_AT_ONCE", 150)  # a few queries at a time
+    monkeypatch.setattr("index.evaluation.retrieval._NEIGHBOURS_AT_ONCE", 150)  # a few queries at a time
     sizes = []
 
     def search(queries: Vectors, gallery: Vectors, k: int) -> tuple[Vectors, Ids]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from index.exact_search import Chunks, _pack, search_exact
+from index.exact_search import Chunks, _pack, search_exact, search_nearest
 from index.types import Vectors
 
 # Small whole numbers: their inner products are whole and exact in float32, in whatever order they are summed.
@@ -55,7 +55,7 @@ def test_copies_come_in_their_order() -> None:
 def test_zero_and_minus_zero_tie() -> None:
     """Not every BLAS gives -0.0, so the keys are looked at: they order as (score descending, position) does."""
     scores = np.array([[-0.0, 0.0, -1.5, 1e-30, -1e-30, -0.0, 1.0]], np.float32)
-    assert np.argsort(_pack(scores, 0)).tolist() == [[6, 3, 0, 1, 5, 4, 2]]
+    assert np.argsort(_pack(scores, np.arange(7))).tolist() == [[6, 3, 0, 1, 5, 4, 2]]
 
 
 @pytest.mark.parametrize("k", [1, 10, 500, 3000])
@@ -69,3 +69,44 @@ def test_real_vectors(k: int, chunks: Chunks) -> None:
     products = queries.astype(np.float64) @ gallery.T.astype(np.float64)
     np.testing.assert_allclose(scores, np.take_along_axis(products, positions, axis=1), atol=1e-6)
     np.testing.assert_allclose(scores, -np.sort(-products, axis=1)[:, :k], atol=1e-6)
+
+
+@settings(deadline=None)
+@given(
+    data=st.data(),
+    k=st.integers(1, 12),
+    chunks=st.builds(Chunks, queries=st.integers(1, 4), gallery=st.integers(60, 300)),
+)
+def test_the_guess_of_a_limit_misses_nothing(data: st.DataObject, k: int, chunks: Chunks) -> None:
+    """Galleries wide enough for a guess, with ties, in an order that misleads it."""
+    values = data.draw(st.lists(st.integers(-4, 4), min_size=60, max_size=300))
+    if data.draw(st.booleans()):
+        values.sort(reverse=data.draw(st.booleans()))
+    gallery = np.array(values, np.float32)[:, None]
+    queries = np.array([[1.0], [-1.0], [0.0]], np.float32)
+    _, positions = search_exact(queries, gallery, k, chunks)
+    assert positions.tolist() == [
+        sorted(range(len(values)), key=lambda place: (-sign * values[place], place))[:k] for sign in (1, -1, 0)
+    ]
+
+
+def test_best_columns_that_the_guess_never_looks_at() -> None:
+    """Every 16th column scores worst, or best: the guess is too high, or too low."""
+    for low in (-1.0, 1.0):
+        gallery = np.random.default_rng(0).normal(size=(4096, 1)).astype(np.float32)
+        gallery[::16] = low * 100 + np.arange(256, dtype=np.float32)[:, None]
+        _, positions = search_exact(np.ones((1, 1), np.float32), gallery, 300)
+        assert positions[0].tolist() == np.argsort(-gallery[:, 0], kind="stable")[:300].tolist()
+
+
+@pytest.mark.parametrize("k", [1, 40, 900])
+def test_nearest_by_distance(k: int) -> None:
+    """Vectors of all lengths, far from the origin: against every distance in float64."""
+    random = np.random.default_rng(6)
+    gallery = (random.normal(size=(900, 16)) * random.uniform(0.1, 3, (900, 1)) + 50).astype(np.float32)
+    queries = (random.normal(size=(20, 16)) + 50).astype(np.float32)
+    distances = np.linalg.norm(queries[:, None].astype(np.float64) - gallery[None].astype(np.float64), axis=2)
+    scores, positions = search_nearest(queries, gallery, k, Chunks(queries=7, gallery=400))
+    found = np.take_along_axis(distances, positions, axis=1)
+    np.testing.assert_allclose(found, np.sort(distances, axis=1)[:, :k], atol=1e-4)
+    assert (np.diff(scores, axis=1) <= 0).all()
