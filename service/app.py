@@ -8,6 +8,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
+from service.admission import Admission
 from service.engine import Engine
 from service.problems import install_problems
 from service.routes import items, page, search, status
@@ -43,6 +44,8 @@ def create_app(settings: Settings, engine: Engine | None = None) -> FastAPI:
         redirect_slashes=False,  # a redirect would repeat whatever host the client named
     )
     install_problems(app)
+    # Layers that are added later lie around it: a request is checked by all of them before it takes a place.
+    app.add_middleware(Admission, find_gates=lambda scope: scope["app"].state.engine.gates)
     for module in (search, items, status, page):
         app.include_router(module.router)
     page.mount_static(app)

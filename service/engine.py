@@ -8,27 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from types import TracebackType
 from typing import TypeVar
+
+import faiss
 
 from index.additions import IndexEditor
 from index.catalog_writer import CatalogWriter
 from index.creation import is_building
-from index.encoder import verify_golden
+from index.encoder import Encoder, verify_golden
 from index.encoder_pool import EncoderPool
 from index.errors import ModelMismatchError
 from index.originals import PictureFile, read_original, read_thumbnail
-from index.searcher import Searcher, search_picture
-from index.types import SearchResult
+from index.searcher import Searcher
+from service.admission import Gates
 from service.maintenance import Maintenance
-from service.problems import BusyError
 from service.settings import Settings
+from service.workers import Workers
 
 Result = TypeVar("Result")
+
+
+def keep_to_one_thread() -> None:
+    """The calling thread is one of a thread a core, so FAISS starts none of its own for it."""
+    faiss.omp_set_num_threads(1)
 
 
 def _open_encoders(searcher: Searcher, settings: Settings) -> EncoderPool:
@@ -55,18 +60,18 @@ class Engine:
         except BaseException:
             self.searcher.close()
             raise
-        self._threads = ThreadPoolExecutor(self.encoders.size, thread_name_prefix="search")
+        self._workers = Workers(self.encoders.size, keep_to_one_thread)
         self._files = ThreadPoolExecutor(4, thread_name_prefix="files")  # pictures never wait behind searches
         self._writes = ThreadPoolExecutor(1, thread_name_prefix="write")  # writers of an index take turns anyway
         self._maintenance = Maintenance(self.searcher, settings.housekeeping_seconds)
-        self._running = 0
+        self.gates = Gates(settings.waiting, settings.writes_waiting)
         self._swapping = threading.Lock()
 
     def close(self) -> None:
         """Let running work end, then let go of the index."""
         self._maintenance.close()
         self._writes.shutdown(cancel_futures=True)
-        self._threads.shutdown(cancel_futures=True)
+        self._workers.close()
         self._files.shutdown(cancel_futures=True)
         self.searcher.close()
 
@@ -78,36 +83,26 @@ class Engine:
     ) -> None:
         self.close()
 
-    @contextmanager
-    def admit(self) -> Iterator[None]:
-        """Take one of the places for searches, from before a body is read: bodies that come in hold memory too.
+    async def run(self, work: Callable[[Encoder, Searcher], Result]) -> Result:
+        """What `work` gives on an encoder thread: whatever decodes, encodes or searches goes through here.
 
-        Raises BusyError when all are taken.
+        `result = await engine.run(lambda encoder, searcher: search_views(searcher, encoder, views, k, bounds))`.
+        It is not begun if the client has gone or `deadline_seconds` have passed. If another model's generation has
+        become active it is done again with that model's encoder, so it must be free of side effects. The request's
+        place among those that may wait was taken before the route was called (`service.admission`).
+
+        Raises DeadlineError, WorkerDiedError, or what `work` raises.
         """
-        if self._running >= self.settings.waiting:
-            raise BusyError(
-                "too many searches at once", expected=f"at most {self.settings.waiting}", remedy="try again in a second"
-            )
-        self._running += 1
-        try:
-            yield
-        finally:
-            self._running -= 1
+        return await self._workers.run(lambda: self._with_encoder(work), self.settings.deadline_seconds)
 
-    async def search(self, data: bytes, k: int) -> tuple[SearchResult, float]:
-        """The nearest items of a picture file, and the milliseconds from its bytes to the answer; inside `admit`."""
-        started = time.perf_counter()
-        result = await self._run(self._threads, lambda: self._search(data, k))
-        return result, (time.perf_counter() - started) * 1000
-
-    def _search(self, data: bytes, k: int) -> SearchResult:
+    def _with_encoder(self, work: Callable[[Encoder, Searcher], Result]) -> Result:
         encoders = self.encoders
         try:
             with encoders.borrow() as encoder:
-                return search_picture(self.searcher, encoder, data, k)
+                return work(encoder, self.searcher)
         except ModelMismatchError:  # another model's generation answers now
             with self._swap(encoders).borrow() as encoder:
-                return search_picture(self.searcher, encoder, data, k)
+                return work(encoder, self.searcher)
 
     def _swap(self, old: EncoderPool) -> EncoderPool:
         """Encoders of the active generation's model; whoever comes first loads them, the others wait."""
@@ -118,6 +113,8 @@ class Engine:
 
     async def write(self, change: Callable[[IndexEditor], Result]) -> Result:
         """Change the index; what `change` did is durable, and found by every search, when this returns.
+
+        `outcome = await engine.write(lambda editor: editor.put(...))`. Writes take turns on a thread of their own.
 
         Raises what the editor's methods raise.
         """
@@ -144,7 +141,10 @@ class Engine:
         return await self._run(self._files, read)
 
     async def ask(self, question: Callable[[Searcher], Result]) -> Result:
-        """Ask the searcher something quick, off the event loop."""
+        """Ask the searcher something quick that needs no encoder (items, info), off the event loop.
+
+        `item = await engine.ask(lambda searcher: searcher.item(id))`. Never waits behind searches or writes.
+        """
         return await self._run(self._files, lambda: question(self.searcher))
 
     def read_building(self) -> dict[str, int] | None:

@@ -52,6 +52,18 @@ class BusyError(errors.CrossmatchError):
     """As many requests wait as may wait."""
 
 
+class DeadlineError(errors.CrossmatchError):
+    """No thread was free before the request's deadline; nothing of its work was begun."""
+
+
+class WorkerDiedError(errors.CrossmatchError):
+    """The thread that had the request ended, or the service does."""
+
+
+class EncoderSickError(errors.CrossmatchError):
+    """No encoder gives the vectors that it should."""
+
+
 STATUSES: Mapping[type[errors.CrossmatchError], int] = {
     BusyError: 429,
     SlowBodyError: 408,
@@ -69,6 +81,13 @@ STATUSES: Mapping[type[errors.CrossmatchError], int] = {
 }
 
 
+# What may be said to a stranger in spite of its status, and after how many seconds asking again may help.
+RETRY_SECONDS: Mapping[type[errors.CrossmatchError], int] = {
+    BusyError: 1,
+    DeadlineError: 1,
+    WorkerDiedError: 1,
+    EncoderSickError: 5,
+}
 _UNANSWERED = "the index can not answer now; the service's log says why"
 _UNROUTED = {  # what the router itself refuses
     404: "there is nothing at this address; /docs lists what there is",
@@ -87,6 +106,17 @@ def make_problem(status: int, detail: str, headers: Mapping[str, str] | None = N
     return JSONResponse(problem.model_dump(), status, headers, media_type=MEDIA_TYPE)
 
 
+def answer_error(error: errors.CrossmatchError) -> JSONResponse:
+    """The problem document of one of our errors."""
+    status = status_of(error)
+    if (seconds := RETRY_SECONDS.get(type(error))) is not None:
+        return make_problem(status, error.reason, {"Retry-After": str(seconds)})
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        _log.error("%s", error)  # its line names paths, which are for the log alone
+        return make_problem(status, _UNANSWERED)
+    return make_problem(status, error.reason)
+
+
 def describe_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route, for its OpenAPI."""
     # The schema itself and not `model`, which FastAPI would list as plain JSON too.
@@ -99,12 +129,7 @@ def install_problems(app: FastAPI) -> None:
 
     @app.exception_handler(errors.CrossmatchError)
     async def answer_ours(_request: Request, error: errors.CrossmatchError) -> JSONResponse:
-        status = status_of(error)
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            _log.error("%s", error)  # its line names paths, which are for the log alone
-            return make_problem(status, _UNANSWERED)
-        headers = {"Retry-After": "1"} if status == HTTPStatus.TOO_MANY_REQUESTS else None
-        return make_problem(status, error.reason, headers)
+        return answer_error(error)
 
     @app.exception_handler(sqlite3.Error)  # a damaged or full disk under a running service
     @app.exception_handler(OSError)

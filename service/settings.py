@@ -15,6 +15,8 @@ class Settings:
     index: Path
     threads: int | None = None  # encoder threads; None: one a core
     waiting: int = 64  # searches that may wait or run at once; beyond that: 429
+    writes_waiting: int = 16  # writes that may wait or run at once, likewise
+    deadline_seconds: float = 10.0  # that a request may wait for a thread before it is refused; what runs is finished
     upload_seconds: float = 60.0  # that one body may take to come in
     housekeeping_seconds: float = 5.0  # between looks at whether enough has changed for a new snapshot
     limits: ImageLimits = field(default_factory=ImageLimits)  # of one picture

@@ -1,100 +1,102 @@
-"""The body of an upload -> the bytes of the picture in it, counted while they stream in.
+"""The body of an upload -> its pictures and fields, counted while they stream in.
 
+A route reads `form = await read_form(request, FormRule({"image": 8}), engine.settings)`, then `form.pictures("image")`
+and `form.field("key")`. A route that takes many items in one body says `async for part in iterate_parts(request,
+bulk_limits(engine.settings))` instead, deals with each part, and only then gets the next.
 What may change here: which form fields there are. Not: that no body is ever held beyond its limit.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from fastapi import Request
-from starlette.datastructures import FormData, Headers, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import ClientDisconnect
 
 from index.errors import BrokenImageError
-from service.problems import BadFormError, BodyTooLargeError, SlowBodyError, UnsupportedBodyError
+from service.parts import Part, PartLimits, iterate_parts
+from service.problems import BadFormError
+from service.settings import Settings
 
-_OVERHEAD = 64 * 2**10  # bytes for boundaries and headers of the parts
-_FIELD_BYTES = 4096  # of a field that is no file
-_DRAIN = 4  # times the limit that are read and thrown away, so that the client gets to read the answer
+_ONE_IMAGE: Mapping[str, int] = MappingProxyType({"image": 1})
 
 
-async def read_image(request: Request, max_bytes: int, seconds: float) -> bytes:
-    """The bytes of the one file `image` of a multipart form that comes in within `seconds`.
+@dataclass(frozen=True)
+class FormRule:
+    """What a route's form may hold."""
 
-    Raises UnsupportedBodyError, SlowBodyError, BodyTooLargeError, BadFormError or BrokenImageError.
+    files: Mapping[str, int] = field(default_factory=lambda: _ONE_IMAGE)  # name -> how many at most
+    required: tuple[str, ...] = ("image",)  # names of which there must be one
+    fields: int = 8  # text fields
+    field_bytes: int = 4096  # of each of them
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form that came in whole and within its limits."""
+
+    parts: tuple[Part, ...]
+
+    def pictures(self, name: str) -> list[bytes]:
+        """The bytes of the files of that name, in the order they came."""
+        return [part.data for part in self.parts if part.is_file and part.name == name]
+
+    def field(self, name: str) -> str | None:
+        """The text field of that name, the last if there are several. Raises BadFormError if it is not UTF-8."""
+        found = [part for part in self.parts if not part.is_file and part.name == name]
+        return found[-1].text() if found else None
+
+    def describe(self) -> str:
+        """The names of its parts, and which of them are text."""
+        names = [f"{'file' if part.is_file else 'text'} `{part.name[:40]}`" for part in self.parts]
+        return ", ".join(names) or "no whole field"
+
+
+async def read_form(request: Request, rule: FormRule, settings: Settings) -> Form:
+    """A whole multipart form: all that `rule` allows, each picture and the body as a whole within the settings.
+
+    Raises UnsupportedBodyError, SlowBodyError, BodyTooLargeError, BadFormError, or BrokenImageError where a file is
+    empty.
     """
-    form = await _read_form(request, max_bytes, seconds)
-    try:
-        image = form.get("image")
-        if not isinstance(image, UploadFile):
-            raise BadFormError(
-                "there is no file `image` in the form",
-                expected="one file `image`",
-                found=_describe_fields(form),
-            )
-        data = await image.read()
-    finally:
-        await form.close()
-    if len(data) > max_bytes:
-        raise BodyTooLargeError("the picture has too many bytes", expected=f"at most {max_bytes}", found=len(data))
-    if not data:
-        raise BrokenImageError("the picture is empty", expected="the bytes of a picture file", found="0 bytes")
-    return data
-
-
-async def _read_form(request: Request, max_bytes: int, seconds: float) -> FormData:
-    limit = max_bytes + _OVERHEAD
-    headers = Headers({"content-type": _check_content_type(request)})
-    parser = MultiPartParser(
-        headers, _read_bounded(request, limit), max_files=1, max_fields=8, max_part_size=_FIELD_BYTES
+    limits = PartLimits(
+        file_bytes=settings.limits.max_bytes,
+        seconds=settings.upload_seconds,
+        field_bytes=rule.field_bytes,
+        files=sum(rule.files.values()),
+        fields=rule.fields,
     )
-    parser.spool_max_size = limit  # bounded already: nothing need go through a disk
-    try:
-        async with asyncio.timeout(seconds):
-            return await parser.parse()
-    except TimeoutError as error:
-        raise SlowBodyError("the body takes too long to come in", expected=f"within {seconds:g} s") from error
-    except ClientDisconnect as error:
-        raise BadFormError("the client went away before the form was complete") from error
-    except (MultiPartException, ValueError, KeyError) as error:
-        message = getattr(error, "message", str(error))
-        raise BadFormError("the form can not be read", expected="one file `image`", found=message) from error
+    form = Form(tuple([part async for part in iterate_parts(request, limits)]))
+    _check_files(form, rule)
+    return form
 
 
-def _check_content_type(request: Request) -> str:
-    """The Content-Type without its charset: some of Python's codecs take minutes for a megabyte of field."""
-    text = request.headers.get("content-type", "")
-    kind, *parameters = text.split(";")
-    if kind.strip().lower() != "multipart/form-data":
-        raise UnsupportedBodyError(
-            "the body is not a form",
-            expected="multipart/form-data with a file `image`",
-            found=text[:100] or "no Content-Type",
-            remedy="curl does it with -F image=@FILE",
-        )
-    return ";".join([kind, *(each for each in parameters if not each.strip().lower().startswith("charset"))])
+def _check_files(form: Form, rule: FormRule) -> None:
+    for part in form.parts:
+        if part.is_file and part.name not in rule.files:
+            raise BadFormError(
+                _say_missing(rule, form) or "the form has a file that is not asked for",
+                expected=f"files {_list_names(rule.files)}",
+                found=f"file `{part.name[:40]}`",
+            )
+        if part.is_file and not part.data:
+            raise BrokenImageError("the picture is empty", expected="the bytes of a picture file", found="0 bytes")
+    for name, most in rule.files.items():
+        if len(form.pictures(name)) > most:
+            raise BadFormError(f"too many files `{name}`", expected=f"at most {most}", found=len(form.pictures(name)))
+    if missing := _say_missing(rule, form):
+        raise BadFormError(missing, expected=f"files {_list_names(rule.files)}", found=form.describe())
 
 
-def _describe_fields(form: FormData) -> str:
-    """The names of the fields, and which of them are text."""
-    names = [
-        f"{'file' if isinstance(value, UploadFile) else 'text'} `{name[:40]}`" for name, value in form.multi_items()
-    ]
-    return ", ".join(names) or "no whole field"
+def _say_missing(rule: FormRule, form: Form) -> str | None:
+    missing = [name for name in rule.required if not form.pictures(name)]
+    return f"there is no file `{missing[0]}` in the form" if missing else None
 
 
-async def _read_bounded(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
-    received = 0
-    async for chunk in request.stream():
-        received += len(chunk)
-        if received <= limit:
-            yield chunk
-        elif received > _DRAIN * limit:
-            break
-    if received > limit:
-        raise BodyTooLargeError(
-            "the body has too many bytes", expected=f"at most {limit}", found=f"at least {received}"
-        )
+def _list_names(names: Sequence[str] | Mapping[str, int]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def bulk_limits(settings: Settings, field_bytes: int = 64 * 2**10) -> PartLimits:
+    """For `iterate_parts` over a body of any length: each file, each field and the wait for each part is bounded."""
+    return PartLimits(settings.limits.max_bytes, settings.upload_seconds, field_bytes, bulk=True)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
-from index.searcher import MAX_K
+from index.searcher import MAX_K, search_views
 from service.answers import SearchAnswer
 from service.problems import describe_problems
 from service.routes import EngineDependency
-from service.uploads import read_image
+from service.uploads import FormRule, read_form
 
 router = APIRouter(prefix="/v1", tags=["search"])
 
@@ -50,7 +51,8 @@ async def search(
     k: Annotated[int, Query(ge=1, le=MAX_K, description="How many items to return.")] = 10,
 ) -> JSONResponse:
     """Send the picture as the file `image` of a multipart form."""
-    with engine.admit():
-        data = await read_image(request, engine.settings.limits.max_bytes, engine.settings.upload_seconds)
-        result, took_ms = await engine.search(data, k)
-    return JSONResponse(result.to_json(took_ms))
+    form = await read_form(request, FormRule(), engine.settings)
+    started = time.perf_counter()
+    views = form.pictures("image")
+    result = await engine.run(lambda encoder, searcher: search_views(searcher, encoder, views, k))
+    return JSONResponse(result.to_json((time.perf_counter() - started) * 1000))

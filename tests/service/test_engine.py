@@ -27,7 +27,6 @@ from index.manifest import file_digest, read_manifest, write_manifest
 from index.sources import read_source
 from index.types import Vectors
 from service.engine import Engine
-from service.problems import BusyError
 from service.settings import Settings
 from tests.drawn_pictures import draw_picture
 from tests.service.live_service import expect_problem, search, serve
@@ -69,17 +68,6 @@ def test_every_encoder_has_run_before_the_first_query(drawn_index: Path, monkeyp
     with Engine(Settings(drawn_index, threads=3)) as engine:
         assert engine.encoders.size == 3
         assert len(set(ran)) == len(ran) == 3
-
-
-def test_no_place_is_given_twice_and_none_is_lost(drawn_index: Path) -> None:
-    with Engine(Settings(drawn_index, threads=1, waiting=2)) as engine:
-        for _ in range(3):
-            with engine.admit(), engine.admit(), pytest.raises(BusyError, match="at most 2"), engine.admit():
-                pass
-        with pytest.raises(ZeroDivisionError), engine.admit():
-            raise ZeroDivisionError
-        with engine.admit(), engine.admit():
-            pass
 
 
 def test_a_model_that_computes_otherwise_is_not_served(own_index: Path) -> None:
