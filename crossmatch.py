@@ -26,6 +26,7 @@ COMMANDS: Table = {
     "model": {
         "export": "training.cli:export_model",
         "verify": "index.cli:verify_model",
+        "calibrate": "training.cli:calibrate_model",
     },
     "train": "training.cli:train",
     "evaluate": "index.cli:evaluate",

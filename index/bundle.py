@@ -211,6 +211,28 @@ def _sync_folder(folder: Path) -> None:
         sync_path(path)
 
 
+def write_calibration(bundle: Bundle, calibration: Calibration) -> Bundle:
+    """Put a calibration into a bundle's manifest, which is the old one or the new one whole. The model id stays.
+
+    Raises UsageError for an index's own copy: the index names the digest of its manifest.
+    """
+    folder = bundle.folder.resolve()
+    if (folder.parent / "vectors.f32").exists():
+        raise UsageError(
+            "an index's own copy of a bundle",
+            where=folder,
+            expected="a bundle that no index holds",
+            remedy="calibrate the bundle that the index was built with",
+        )
+    manifest = bundle.manifest.model_copy(update={"calibration": calibration.model_dump(mode="json")})
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as name:
+        write_manifest(Path(name), manifest)
+        sync_path(Path(name) / MANIFEST_NAME)
+        (Path(name) / MANIFEST_NAME).replace(folder / MANIFEST_NAME)
+    sync_path(folder)
+    return read_bundle(bundle.folder)
+
+
 def _write_golden(path: Path, golden: Golden) -> None:
     arrays = {f"picture_{i}": np.frombuffer(data, np.uint8) for i, data in enumerate(golden.pictures)}
     np.savez(path, allow_pickle=False, vectors=golden.vectors.astype(np.float32), **arrays)

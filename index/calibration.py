@@ -30,10 +30,10 @@ class Sampling(BaseModel):
 
     source: Literal["held_out", "folds", "labelled"] = Field(
         description="`held_out` classes of the run; `folds` of its classes, each scored by a model trained without it; "
-        "other `labelled` pictures, given for it"
+        "`labelled` pictures given to `crossmatch model calibrate`"
     )
     data: str = Field(description="the data set's name")
-    protocols: tuple[str, ...] = Field(min_length=1, description="which of its protocols gave queries and galleries")
+    protocol: str = Field(description="which of its protocols gave queries and gallery")
     folds: int | None = Field(ge=2, description="how many folds of classes; null unless `source` is `folds`")
     classes: int = Field(ge=2)
     queries: int = Field(

@@ -171,7 +171,7 @@ def test_every_decision_is_listed_and_has_its_parts() -> None:
     folder = ROOT / "docs/decisions"
     pages = sorted(path.name for path in folder.glob("[0-9]*.md"))
     assert sorted(links(read_document("docs/decisions/README.md"))) == pages
-    assert [page[:4] for page in pages] == [f"{number:04}" for number in range(1, len(pages) + 1)]
+    assert len({page[:4] for page in pages}) == len(pages)  # numbers may be left out, never used twice
     for page in pages:
         text = (folder / page).read_text(encoding="utf-8")
         assert re.match(rf"# {page[:4]}: ", text), page

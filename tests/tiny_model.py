@@ -59,7 +59,7 @@ def tiny_calibration() -> Calibration:
             "sampling": {
                 "source": "held_out",
                 "data": "folder",
-                "protocols": ["self"],
+                "protocol": "self",
                 "folds": None,
                 "classes": 10,
                 "queries": 300,

@@ -1,4 +1,6 @@
-"""The training commands: `train` and `model export`. Importing this needs no torch; running most of it does.
+"""The training commands: `train`, `model export` and `model calibrate`.
+
+Importing this needs no torch; running most of it does.
 
 Each function is one command. What may change here: wording. Not: names of commands, flags and JSON fields, which are
 a contract.
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from index.terminal import print_facts, print_json
+from index.terminal import print_facts, print_json, progress_bar
 from training.config_reading import missing_extra, read_config
 
 if TYPE_CHECKING:
@@ -90,6 +92,46 @@ def export_model(
         print_json(facts)
     else:
         print_facts(facts)
+
+
+def calibrate_model(
+    bundle: Annotated[Path, typer.Argument(help="A model bundle.", metavar="BUNDLE", show_default=False)],
+    data: Annotated[str, typer.Option("--data", help="The data set's name, as in `evaluate`.", show_default=False)],
+    root: Annotated[Path, typer.Option("--root", help="The data set's folder, or the manifest.", show_default=False)],
+    protocol: Annotated[
+        str | None, typer.Option("--protocol", help="One of the data set's; by default its first.", show_default=False)
+    ] = None,
+    prior: Annotated[
+        float, typer.Option("--prior", help="Share of queries whose class is in the gallery.", min=0.01, max=1.0)
+    ] = 0.5,
+    json: JsonOption = False,
+) -> None:
+    """Measure how likely a bundle's best match is right, given its score, and write that into the bundle.
+
+    Classes that the bundle was trained on are left out: it knows them too well. The model id stays as it is. Needs no
+    torch.
+
+    Examples:
+
+        crossmatch model calibrate bundle --data folder --root ./products
+
+        crossmatch model calibrate bundle --data manifest --root labelled.csv --prior 0.8 --json
+    """
+    from index.bundle import read_bundle, write_calibration
+    from index.datasets import read_protocol
+    from training.calibration import CalibrationPlan, calibrate
+
+    opened, pictures = read_bundle(bundle), read_protocol(data, root, protocol)
+    with progress_bar("Encoding") as on_progress:
+        plan = CalibrationPlan("labelled", data, pictures.name, prior=prior)
+        calibration = calibrate(opened, pictures, plan, on_progress)
+    write_calibration(opened, calibration)
+    fields = {"bundle": str(bundle), "model": opened.manifest.model_id, **calibration.model_dump(mode="json")}
+    if json:
+        print_json(fields)
+        return
+    points = ", ".join(f"{score:.3f}: {probability:.2f}" for score, probability in calibration.knots)
+    print_facts({**fields, **fields.pop("sampling"), "knots": points, "thresholds": None})
 
 
 def _export_with_torch(backbone: str, weights: str, output: Path) -> Bundle:
