@@ -22,10 +22,14 @@ class DataConfig:
     """Which pictures to learn from, and which classes to keep out."""
 
     name: Annotated[
-        Literal["grocery", "folder", "manifest"],
-        Field(description="`grocery`; `folder`: a folder a class; `manifest`: a CSV file with `path,label`"),
+        Literal["cub", "cars", "sop", "inshop", "grocery", "folder", "manifest"],
+        Field(
+            description="a benchmark's; `folder`: a folder a class; `manifest`: CSV, JSONL or Parquet, path and label"
+        ),
     ]
-    root: Annotated[str, Field(min_length=1, description="folder or CSV file; relative to the working directory")]
+    root: Annotated[
+        str, Field(min_length=1, description="its folder, or the manifest; relative to the working directory")
+    ]
     holdout: Annotated[
         Fraction, Field(description="fraction of the training classes kept out whole, for validation")
     ] = 0.0

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from index.datasets.grocery import read_training_pictures
+from index.datasets import read_training_pictures
 from index.errors import SourceError, UsageError
 from index.manifest import canonical_json
-from index.sources import SourcePicture, read_source
+from index.sources import SourcePicture
 from training.config import DataConfig
 
 
@@ -41,7 +41,7 @@ class TrainingSet:
 def read_training_set(config: DataConfig) -> TrainingSet:
     """List the training pictures. Raises SourceError or UsageError for data that can not be trained on."""
     root = Path(config.root)
-    pictures = read_training_pictures(root) if config.name == "grocery" else _read_labelled(root, config.name)
+    pictures = read_training_pictures(config.name, root)
     names = sorted({str(picture.label) for picture in pictures})
     kept_out = choose_held_out(names, config.holdout, config.holdout_seed)
     classes = tuple(name for name in names if name not in kept_out)
@@ -55,23 +55,6 @@ def read_training_set(config: DataConfig) -> TrainingSet:
         held_out=tuple(picture for picture in pictures if picture.label in kept_out),
         held_out_classes=kept_out,
     )
-
-
-def _read_labelled(root: Path, name: str) -> tuple[SourcePicture, ...]:
-    if name == "manifest" and root.is_dir():
-        raise SourceError("not a manifest", where=root, expected="a CSV file", found="a folder")
-    if name == "folder" and root.is_file():
-        raise SourceError("not a folder", where=root, expected="a folder a class", found="a file")
-    pictures = read_source(root).pictures
-    unlabelled = next((picture for picture in pictures if picture.label is None), None)
-    if unlabelled is not None:
-        raise SourceError(
-            f"{unlabelled.key} has no label",
-            where=root,
-            expected="every training picture in a class",
-            remedy="put each picture in its class's folder, or fill the column `label`",
-        )
-    return pictures
 
 
 def choose_held_out(names: Sequence[str], share: float, seed: int) -> tuple[str, ...]:

@@ -4,6 +4,6 @@ What may change here: more data sets, a module each, entered in `registry.DATASE
 """
 
 from index.datasets.protocol import Dataset, Protocol
-from index.datasets.registry import DATASETS, read_protocol
+from index.datasets.registry import DATASETS, find_dataset, read_protocol, read_training_pictures
 
-__all__ = ["DATASETS", "Dataset", "Protocol", "read_protocol"]
+__all__ = ["DATASETS", "Dataset", "Protocol", "find_dataset", "read_protocol", "read_training_pictures"]

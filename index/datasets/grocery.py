@@ -124,4 +124,4 @@ def _read_lines(path: Path) -> list[str]:
         ) from error
 
 
-DATASET = Dataset("grocery", PROTOCOLS, read_protocol)
+DATASET = Dataset("grocery", PROTOCOLS, read_protocol, read_training=read_training_pictures)

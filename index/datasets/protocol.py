@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from index.errors import SourceError
+from index.evaluation import KS
 from index.sources import SourcePicture
 
 
@@ -29,11 +30,12 @@ class Protocol:
         for side, pictures in (("queries", self.queries), ("gallery", self.gallery)):
             if not pictures:
                 raise SourceError(f"the {side} of the protocol {self.name} hold no picture")
-            _check_labels(pictures)
+            check_labels(pictures)
             _check_keys(pictures)
 
 
-def _check_labels(pictures: tuple[SourcePicture, ...]) -> None:
+def check_labels(pictures: tuple[SourcePicture, ...]) -> None:
+    """Raises SourceError with the first picture that has no label."""
     without = [picture.path for picture in pictures if picture.label is None]
     if without:
         raise SourceError(
@@ -55,11 +57,14 @@ def _check_keys(pictures: Iterable[SourcePicture]) -> None:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set that can be evaluated on.
+    """A data set that can be trained on and evaluated on.
 
     `read(root, protocol)` raises SourceError; without a protocol (None) it takes the data set's own default.
+    `read_training(root)`: the pictures of the classes that may be trained on. `ks`: at which k recall is reported.
     """
 
     name: str
     protocols: tuple[str, ...]
     read: Callable[[Path, str | None], Protocol]
+    read_training: Callable[[Path], tuple[SourcePicture, ...]]
+    ks: tuple[int, ...] = KS

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
-from index.datasets import DATASETS, Protocol, grocery, read_protocol
+from index.datasets import DATASETS, Protocol, grocery, read_protocol, read_training_pictures
 from index.errors import SourceError
 from index.sources import SourcePicture
 
@@ -131,7 +134,7 @@ def test_folder_needs_a_label_for_each_picture(own_pictures: Path) -> None:
 def test_folder_is_a_folder(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("path,label\na.jpg,a\n")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(SourceError, match=r"found a file.*--data manifest"):
+    with pytest.raises(SourceError, match=r"found a file.*the data set `manifest`"):
         read_protocol("folder", tmp_path / "list.csv")
     with pytest.raises(SourceError, match="nothing there"):
         read_protocol("folder", tmp_path / "missing")
@@ -167,7 +170,7 @@ def test_manifest_with_split(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "text"),
     [
-        (("path,label,split", "a.jpg,x,query", "b.jpg,x,train"), r"does not fit for b\.jpg .*'train'.*--protocol self"),
+        (("path,label,split", "a.jpg,x,query", "b.jpg,x,trian"), r"does not fit for b\.jpg .*'trian'.*--protocol self"),
         (("path,label,split", "a.jpg,x,query"), "the gallery of the protocol split"),
         (("path,label,split", "a.jpg,x,gallery"), "the queries of the protocol split"),
         (("path,label", "a.jpg,x", "b.jpg,"), r"b\.jpg: .* no label"),
@@ -180,15 +183,43 @@ def test_manifest_that_does_not_fit(tmp_path: Path, lines: tuple[str, ...], text
         read_protocol("manifest", write_csv(tmp_path, *lines))
 
 
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_a_manifest_may_hold_a_whole_data_set(tmp_path: Path, suffix: str) -> None:
+    rows = [("a.jpg", "x", "train"), ("b.jpg", "y", "train"), ("c.jpg", "z", "query"), ("d.jpg", "z", "gallery")]
+    path = tmp_path / f"pictures.{suffix}"
+    if suffix == "csv":
+        write_csv(tmp_path, "path,label,split", *map(",".join, rows))
+    elif suffix == "jsonl":
+        names = ("path", "label", "split")
+        path.write_text("\n".join(json.dumps(dict(zip(names, row, strict=True))) for row in rows), encoding="utf-8")
+    else:
+        columns = dict(zip(("path", "label", "split"), zip(*rows, strict=True), strict=True))
+        parquet.write_table(pyarrow.table(columns), path)
+    assert keys(read_training_pictures("manifest", path)) == ["a.jpg", "b.jpg"]
+    protocol = read_protocol("manifest", path)
+    assert (keys(protocol.queries), keys(protocol.gallery)) == (["c.jpg"], ["d.jpg"])
+
+
+def test_a_manifest_without_rows_to_train_on(tmp_path: Path) -> None:
+    path = write_csv(tmp_path, "path,label,split", "a.jpg,x,query", "b.jpg,x,gallery")
+    with pytest.raises(SourceError, match="no row is there to train on"):
+        read_training_pictures("manifest", path)
+    path = write_csv(tmp_path, "path,label", "a.jpg,x", "b.jpg,y")
+    assert keys(read_training_pictures("manifest", path)) == ["a.jpg", "b.jpg"]
+
+
 def test_manifest_is_a_file(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"found a folder.*--data folder"):
+    with pytest.raises(SourceError, match=r"found a folder.*the data set `folder`"):
         read_protocol("manifest", tmp_path)
     with pytest.raises(SourceError, match="no such source"):
         read_protocol("manifest", tmp_path / "missing.csv")
 
 
 def test_names_the_choices(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"groceries: no such data set .*grocery or folder or manifest"):
+    with pytest.raises(
+        SourceError,
+        match=r"groceries: no such data set .*grocery or cub or cars or sop or inshop or folder or manifest",
+    ):
         read_protocol("groceries", tmp_path)
     with pytest.raises(SourceError, match=r"shelve: grocery has no such protocol .*shelf or catalogue or self"):
         read_protocol("grocery", tmp_path, "shelve")

@@ -43,7 +43,7 @@ def test_a_manifest(tmp_path: Path) -> None:
 
 def test_a_picture_without_a_class(drawn_pictures: Path, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes((drawn_pictures / "red" / "red-0.png").read_bytes())
-    with pytest.raises(SourceError, match=r"a\.png has no label"):
+    with pytest.raises(SourceError, match=r"a\.png: the picture has no label"):
         read_training_set(DataConfig("folder", str(tmp_path)))
 
 
