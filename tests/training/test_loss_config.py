@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,10 +16,13 @@ from training.losses.registry import Shape, build_criterion
 DOCS = Path(__file__).parents[2] / "docs" / "training.md"
 
 
+OPTIONS: dict[str, dict[str, Any]] = {"peer": {"peer": "TripletMarginLoss"}}
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_every_loss_is_built_from_its_defaults_and_is_documented(name: str) -> None:
-    config = LossConfig(name=name)  # type: ignore[arg-type]
-    filled = {item.name for item in fields(config) if getattr(config, item.name) is not None} - {"name"}
+    config = LossConfig(name=name, **OPTIONS.get(name, {}))  # type: ignore[arg-type]
+    filled = {item.name for item in fields(config) if getattr(config, item.name) is not None} - {"name", "peer"}
     assert filled == {key for key, value in LOSSES[name].items() if value is not None}
     criterion = build_criterion(config, Shape(6, 3, 0.0))
     parts = criterion(torch.randn(12, 6), torch.arange(12) % 3)
