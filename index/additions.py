@@ -17,7 +17,14 @@ from index.catalog_writer import CatalogWriter
 from index.encoder import Encoder
 from index.encoder_pool import EncoderPool
 from index.encoding import SkippedPicture, encode_picture, explain_skip
-from index.errors import CrossmatchError, GenerationChangedError, ImageError, ItemNotFoundError, VectorError
+from index.errors import (
+    CrossmatchError,
+    GenerationChangedError,
+    ImageError,
+    ItemNotFoundError,
+    OriginalClearedError,
+    VectorError,
+)
 from index.images import read_bytes
 from index.layout import Layout
 from index.snapshot import seal_when_due
@@ -27,7 +34,8 @@ from index.writer import Edit, EncodedPicture, IndexWriter, Outcome, Put, Remove
 
 _BATCH = 128  # pictures a transaction
 _AHEAD = 64  # pictures for each thread that are encoded while a transaction is written
-_ATTEMPTS = 5  # at a write that generations keep overtaking
+_ATTEMPTS = 5  # at a write that others keep overtaking
+_OVERTAKEN = (GenerationChangedError, OriginalClearedError)  # what was prepared for a write is no longer good for it
 
 Result = TypeVar("Result")
 OnProgress = Callable[[int, int], None]  # done, total
@@ -111,7 +119,7 @@ class IndexEditor:
                         done, failures = done + len(batch), 0
                         if on_progress:
                             on_progress(done, len(pictures))
-                except GenerationChangedError:  # another model answers now: the rest is encoded by that one
+                except _OVERTAKEN:  # another model answers now, say: the rest is encoded by that one
                     failures += 1
                     if failures == _ATTEMPTS:
                         raise
@@ -203,13 +211,13 @@ def _explain_taken(overwrite: bool) -> str:
 
 
 def _until_written(attempt: Callable[[], Result]) -> Result:
-    """Encode and write again while another model's generation becomes the active one in between."""
+    """Encode and write again while others overtake it: another model answers, or the picture's copy is cleared away."""
     for _ in range(_ATTEMPTS - 1):
         try:
             return attempt()
-        except GenerationChangedError:
+        except _OVERTAKEN:
             continue
     try:
         return attempt()
-    except GenerationChangedError as error:
-        raise CrossmatchError("the index changed its model again and again while a picture was encoded") from error
+    except _OVERTAKEN as error:
+        raise CrossmatchError("the index changed again and again while a picture was encoded", found=error) from error

@@ -5,7 +5,7 @@ What may change here: what is refused, in words that say what to do instead.
 
 from __future__ import annotations
 
-import shutil
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,17 +64,27 @@ def build_index(
                 catalog.move_source(source.name, str(source.root))
             return BuildReport(swapped=_rebuild(layout, catalog, bundle, plan, on_progress))
         report = _synchronise(layout, catalog, source, bundle, plan, on_progress)
-        empty = not catalog.count_items()
-    if empty:
+        if not report.skipped or catalog.count_items():
+            return BuildReport(synchronised=report)
         if fresh:
-            shutil.rmtree(folder)
+            _take_away(layout, catalog)
         raise SourceError(
             f"not one of {len(source.pictures)} files could be indexed",
             where=source.name,
-            found=report.skipped[0].reason if report.skipped else "no pictures",
+            found=report.skipped[0].reason,
             remedy="check that they are pictures",
         )
-    return BuildReport(synchronised=report)
+
+
+def _take_away(layout: Layout, catalog: CatalogWriter) -> None:
+    """Remove a new index that holds nothing; one that another process has written to by now stays.
+
+    Who waits to write to it finds it gone when its turn comes: it is renamed inside a write transaction.
+    """
+    folder = layout.folder
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as aside, catalog.writing():
+        if not catalog.count_items():
+            folder.rename(Path(aside) / "index")
 
 
 def _decide(catalog: CatalogWriter, source: Source, bundle: Bundle, layout: Layout, plan: BuildPlan) -> str:

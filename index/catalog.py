@@ -107,7 +107,8 @@ class Changes:
 
     added: Ids  # (n,) picture ids, ascending
     removed: Ids  # (n,) picture ids, ascending
-    reload: bool  # a snapshot was sealed or the generation swapped
+    sealed: bool  # a snapshot was sealed: a newer one is there, of the same pictures
+    reload: bool  # these are not all: another generation answers, or the log was trimmed
 
 
 class Catalog(Database):
@@ -123,18 +124,24 @@ class Catalog(Database):
         """The net changes after `number`: a picture both added and removed is in neither."""
         added: set[int] = set()
         removed: set[int] = set()
-        reload = False
+        sealed = False
+        found, newest = self._db.execute(
+            "SELECT count(*), max(number) FROM changes WHERE number > ?", (number,)
+        ).fetchone()
+        reload = found and newest - number != found  # numbers are given without gaps
         query = "SELECT kind, picture_id FROM changes WHERE number > ? AND kind <> 'edit' ORDER BY number"
         for kind, picture in self._db.execute(query, (number,)):
             if kind == "add":
                 added.add(picture)
-            elif kind != "remove":
+            elif kind == "seal":
+                sealed = True
+            elif kind == "swap":
                 reload = True
             elif picture in added:
                 added.remove(picture)
             else:
                 removed.add(picture)
-        return Changes(_sorted_ids(added), _sorted_ids(removed), reload)
+        return Changes(_sorted_ids(added), _sorted_ids(removed), sealed, bool(reload))
 
     def removed_after(self, number: int) -> Ids:
         """(n,) ids of the pictures that were removed after a change, ascending."""
@@ -309,9 +316,10 @@ class Catalog(Database):
         """Whether a picture lives."""
         return bool(self._value("SELECT EXISTS (SELECT 1 FROM pictures WHERE id = ?)", picture))
 
-    def find_hash_owners(self, content_hash: str) -> int:
-        """How many live pictures have this content."""
-        return int(self._value("SELECT count(*) FROM pictures WHERE content_hash = ?", content_hash))
+    def living_contents(self, hashes: Iterable[str]) -> set[str]:
+        """Those of some content hashes that a live picture has."""
+        query = "SELECT content_hash FROM pictures WHERE content_hash IN (SELECT value FROM json_each(?))"
+        return {row[0] for row in self._db.execute(query, (json.dumps(list(hashes)),))}
 
     def _pictures(self, clause: str, *parameters: object) -> list[PictureRecord]:
         rows = self._db.execute(

@@ -27,6 +27,7 @@ from index.recipes import parse_recipe
 from index.snapshot import seal_snapshot
 
 _GRACE = 3600.0  # seconds in which a file may belong to a write that is still under way
+_UNLINKED = 1024  # files a transaction
 _PUNCH_HOLE = 0x02 | 0x01  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
 
 
@@ -53,9 +54,9 @@ def compact_index(
         if alone:  # else a backup still copies what is to go: next time
             punch_holes(layout, catalog)
             clear_orphans(layout, catalog)
-    snapshot = _seal_with(layout, catalog, recipe)
     with catalog.writing():
-        catalog.trim_log()
+        catalog.trim_log()  # before the next seal, so that readers which know the last one need not load anew
+    snapshot = _seal_with(layout, catalog, recipe)
     cleared = clear_old_generations(layout, catalog, keep)
     catalog.fold_log()
     freed = max(0, before - _measure_room(layout.folder))
@@ -123,14 +124,36 @@ def _fallocate(descriptor: int, offset: int, length: int) -> None:
 def clear_orphans(layout: Layout, catalog: CatalogWriter) -> None:
     """Remove drafts that killed writers left, and originals, thumbnails, snapshots and generations that nothing needs.
 
-    Inside a write transaction: whoever has put a file there and not yet committed loses nothing but time.
+    Inside write transactions, short ones: whoever has put a file there and not yet committed sees in its own that it
+    is gone. What is looked at is listed before, so that no writer waits for a large folder.
     """
-    with catalog.writing():
-        needed = {record.content_hash for record in catalog.all_pictures()}
-        for folder in (layout.folder / "originals", layout.folder / "thumbnails"):
-            for path in folder.glob("*/*"):
-                if path.name.split(".")[0] not in needed and _is_old(path):
+    orphans = _list_orphans(layout, catalog)
+    for start in range(0, len(orphans), _UNLINKED):
+        some = orphans[start : start + _UNLINKED]
+        with catalog.writing():
+            needed = catalog.living_contents(map(_content_of, some))
+            for path in some:
+                if _content_of(path) not in needed and _is_old(path):
                     path.unlink(missing_ok=True)
+    _clear_generations(layout, catalog)
+
+
+def _list_orphans(layout: Layout, catalog: CatalogWriter) -> list[Path]:
+    """Files that no item needs now; by the time they are to go, one may."""
+    with catalog.reading():
+        needed = {record.content_hash for record in catalog.all_pictures()}
+    folders = (layout.originals, layout.folder / "thumbnails")
+    files = (path for folder in folders for path in folder.glob("*/*"))
+    return [path for path in files if _content_of(path) not in needed and _is_old(path)]
+
+
+def _content_of(path: Path) -> str:
+    """The content hash that a file is named after; of a draft, nothing that an item has."""
+    return path.name.split(".")[0]
+
+
+def _clear_generations(layout: Layout, catalog: CatalogWriter) -> None:
+    with catalog.writing():
         generations = [*catalog.generations(), *catalog.drafts()]
         names = {generation.name for generation in generations}
         for folder in (layout.folder / "generations").iterdir():

@@ -225,6 +225,7 @@ class Database:
         except sqlite3.OperationalError as error:
             raise self._explain(error) from error
         try:
+            self._stay()  # again: while this waited for its turn, the folder may have been taken away
             yield
             self._db.execute("COMMIT")
         except BaseException as error:

@@ -47,7 +47,7 @@ def encode_picture(layout: Layout, encoder: Encoder, data: bytes, path: str | No
     write_whole(layout.thumbnail(content_hash), draw_thumbnail(image), durable=False)
     if path is None:
         write_once(layout.original(content_hash), data)
-    return EncodedPicture(content_hash, path, vector, encoder.bundle.manifest.model_id)
+    return EncodedPicture(content_hash, path, vector, encoder.bundle.manifest.model_id, copied=path is None)
 
 
 def explain_skip(key: str, error: CrossmatchError) -> SkippedPicture:

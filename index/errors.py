@@ -17,6 +17,7 @@
      `- IndexDataError              an index folder that is missing, damaged or of another format
          |- ItemNotFoundError       no such item
          |- OriginalMissingError    an item's picture is no longer where it was indexed, or is another one now
+         |   `- OriginalClearedError  a picture's copy was cleared away before the write that needed it
          |- ModelMismatchError      an index and a model that do not belong together
          |   `- GenerationChangedError  another model's generation became the active one while a picture was encoded
          |- IndexBusyError          another writer held the index for too long
@@ -143,6 +144,10 @@ class ItemNotFoundError(IndexDataError):
 
 class OriginalMissingError(IndexDataError):
     """An item's picture is no longer where it was indexed, or is another one now."""
+
+
+class OriginalClearedError(OriginalMissingError):
+    """A picture's copy was cleared away before the write that needed it."""
 
 
 class ModelMismatchError(IndexDataError):

@@ -9,6 +9,8 @@ import errno
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
 
 from index.layout import Layout
 
@@ -16,16 +18,26 @@ from index.layout import Layout
 @contextmanager
 def keeping_files(layout: Layout) -> Iterator[None]:
     """While this is held, no compaction takes an original, a thumbnail or a row; it waits for one that is at it."""
-    try:
-        lock = layout.clear_lock.open("a")
-    except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise
-        yield  # a folder that this user may only read; should its owner compact it, the copier's own checks say so
+    lock = _open_lock(layout.clear_lock)
+    if lock is None:
+        yield  # a folder that this user may only read, never compacted yet
         return
     with lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
         yield
+
+
+def _open_lock(path: Path) -> IO[str] | None:
+    """The lock's file, made where there is none; None where this user may not make it."""
+    try:
+        return path.open("a")
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+    try:
+        return path.open("r")
+    except OSError:
+        return None
 
 
 @contextmanager

@@ -8,12 +8,15 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from index.errors import IndexDataError
 
 CATALOG = "catalog.sqlite"
+_ATTEMPTS = 5  # at a file that others keep clearing away
 
 
 @dataclass(frozen=True)
@@ -124,24 +127,34 @@ def make_folder(folder: Path, *, durable: bool) -> None:
         sync_path(folder.parent)
 
 
-def write_whole(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Put a file at `path` whole or not at all; with `durable`, it also outlives a power cut."""
-    make_folder(path.parent, durable=durable)
+@contextmanager
+def drafting(path: Path) -> Iterator[Path]:
+    """An empty file beside `path`, to be filled and moved there; where it was not moved, it goes."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    os.close(descriptor)
     draft = Path(name)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
         draft.chmod(0o644)
-        draft.replace(path)
-    except BaseException:
+        yield draft
+    finally:
         draft.unlink(missing_ok=True)
-        raise
+
+
+def put_whole(path: Path, write: Callable[[Path], object], *, durable: bool = True) -> None:
+    """Let `write` fill a file, then put it at `path`: whole or not at all; with `durable`, it outlives a power cut."""
+    make_folder(path.parent, durable=durable)
+    with drafting(path) as draft:
+        write(draft)
+        if durable:
+            sync_path(draft)
+        draft.replace(path)
     if durable:
         sync_path(path.parent)
+
+
+def write_whole(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """`put_whole` of these bytes."""
+    put_whole(path, lambda draft: draft.write_bytes(data), durable=durable)
 
 
 def write_once(path: Path, data: bytes) -> None:
@@ -150,16 +163,21 @@ def write_once(path: Path, data: bytes) -> None:
     One that is there may be durable already, and an item's: nothing that is not synced ever takes its place.
     """
     make_folder(path.parent, durable=False)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    draft = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        draft.chmod(0o644)
-        path.hardlink_to(draft)
-    except FileExistsError:
-        os.utime(path)  # young again, so that no compaction clears it away before the write that needs it
-        if path.read_bytes() != data:  # damaged
-            write_whole(path, data)
-    finally:
-        draft.unlink(missing_ok=True)
+    for left in reversed(range(_ATTEMPTS)):
+        try:
+            _link_once(path, data)
+            return
+        except FileNotFoundError:  # a compaction cleared it away in between
+            if not left:
+                raise
+
+
+def _link_once(path: Path, data: bytes) -> None:
+    with drafting(path) as draft:
+        draft.write_bytes(data)
+        try:
+            path.hardlink_to(draft)
+        except FileExistsError:
+            os.utime(path)  # young again, so that no compaction clears it away before the write that needs it
+            if path.read_bytes() != data:  # damaged
+                write_whole(path, data)

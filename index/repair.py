@@ -16,6 +16,7 @@ from index.catalog_writer import CatalogWriter
 from index.creation import describe_generation
 from index.encoder import Encoder, verify_golden
 from index.findings import Cure, Finding
+from index.holding import keeping_files
 from index.images import ImageLimits
 from index.layout import Layout, write_whole
 from index.originals import read_original, read_thumbnail
@@ -31,7 +32,7 @@ def repair_index(layout: Layout, limits: ImageLimits | None = None) -> list[Find
     """Verify an index and heal what can be; what was found, with what became of it. Raises IndexDataError where the
     catalogue can not be opened.
     """
-    with CatalogInspector(layout.catalog, repair=True) as catalog:
+    with CatalogInspector(layout.catalog, repair=True) as catalog, keeping_files(layout):
         found = find_faults(layout, catalog)
         healer = _Healer(layout, catalog, limits or ImageLimits())
         healed = {one: healer.heal(one) for cure in Cure for one in found if one.cure is cure}

@@ -9,27 +9,24 @@ What may change here: how candidates are found. Not: how they are scored and ord
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import count
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
 from index.bundle import Bundle, read_bundle
-from index.catalog import Catalog, Generation, PictureRecord, Snapshot, SourceState
+from index.catalog import Generation, PictureRecord, Snapshot, SourceState
 from index.encoder import Encoder
-from index.errors import IndexDataError, ModelMismatchError, UsageError, VectorError
+from index.errors import ModelMismatchError, UsageError, VectorError
 from index.layout import Layout
 from index.types import IndexInfo, Item, Match, SearchResult, Vectors, check_unit_vectors, score_pairs, unit_vectors
-from index.view import View, extend_view, find_candidates, load_view
+from index.view import View, find_candidates
+from index.view_keeper import ViewKeeper
 
 MAX_K = 1000
 _PAGE = 1000  # items read at a time
-_ATTEMPTS = 3  # to find a snapshot that the catalogue names, before it counts as missing
 
 
 @dataclass(frozen=True)
@@ -49,32 +46,16 @@ class Searcher:
     def __init__(self, folder: Path) -> None:
         """Raises IndexDataError if the folder holds no index that this program reads."""
         self.layout = Layout(folder)
-        self._local = threading.local()
-        self._lock = threading.Lock()
-        self._catalogs: list[Catalog] = []
-        self._view: View | None = None
+        self._keeper = ViewKeeper(self.layout)
         try:
             self.info()
         except BaseException:
             self.close()
             raise
 
-    @property
-    def _catalog(self) -> Catalog:
-        """This thread's connection."""
-        catalog: Catalog | None = getattr(self._local, "catalog", None)
-        if catalog is None:
-            catalog = self._local.catalog = Catalog(self.layout.catalog)
-            with self._lock:
-                self._catalogs.append(catalog)
-        return catalog
-
     def close(self) -> None:
         """Close every thread's connection."""
-        with self._lock:
-            while self._catalogs:
-                self._catalogs.pop().close()
-            self._view = None
+        self._keeper.close()
 
     def __enter__(self) -> Searcher:
         return self
@@ -92,7 +73,7 @@ class Searcher:
         Raises UsageError for a k outside 1..1000, ModelMismatchError if the index is another model's, and VectorError
         for a vector of another size.
         """
-        with self._caught_up() as view:
+        with self._keeper.caught_up() as view:
             if view.generation.model_id != model:
                 raise ModelMismatchError(
                     "the index holds another model's vectors",
@@ -104,8 +85,8 @@ class Searcher:
 
     def search_item(self, item: int, k: int, bounds: Bounds = _ANY) -> SearchResult:
         """The items nearest to one that is there, itself excluded. Raises ItemNotFoundError or UsageError."""
-        with self._caught_up() as view:
-            picture = self._catalog.picture_of_item(item)
+        with self._keeper.caught_up() as view:
+            picture = self._keeper.catalog.picture_of_item(item)
             query = view.rows.read(np.array([picture.id], dtype=np.int64))[0]
             return self._search(view, query, k, replace(bounds, exclude=bounds.exclude | {item}))
 
@@ -117,7 +98,7 @@ class Searcher:
         check_unit_vectors(query[None])
         pictures = find_candidates(view, query, k + len(bounds.exclude))
         scores = score_pairs(view.rows.read(pictures), query)
-        items = self._catalog.items_of_pictures(pictures)
+        items = self._keeper.catalog.items_of_pictures(pictures)
         ranked = rank(pictures.tolist(), scores.tolist(), items)
         least = -2.0 if bounds.min_score is None else bounds.min_score
         found = [match for match in ranked if match.item.id not in bounds.exclude and match.score >= least]
@@ -127,32 +108,32 @@ class Searcher:
 
     def info(self) -> IndexInfo:
         """What the index says of itself now."""
-        with self._caught_up() as view:
-            return self._info(view)
+        with self._keeper.caught_up() as view:
+            return self._info(replace(view, snapshot=self._keeper.catalog.snapshot(view.generation)))
 
     def _info(self, view: View) -> IndexInfo:
         recall = view.snapshot.recall if view.snapshot else None
-        return IndexInfo(view.generation.name, view.generation.model_id, self._catalog.count_items(), recall)
+        return IndexInfo(view.generation.name, view.generation.model_id, self._keeper.catalog.count_items(), recall)
 
     @property
     def generation(self) -> Generation:
         """The generation that answers now."""
-        with self._caught_up() as view:
+        with self._keeper.caught_up() as view:
             return view.generation
 
     def snapshot(self) -> Snapshot | None:
-        """The sealed snapshot in use."""
-        with self._caught_up() as view:
+        """The newest sealed snapshot."""
+        with self._keeper.settled() as view:
             return view.snapshot
 
     def distrusts_snapshot(self) -> bool:
         """Whether there should be a snapshot and it is missing or damaged, so that searches scan all rows."""
-        with self._caught_up() as view:
+        with self._keeper.settled() as view:
             return view.snapshot is not None and view.sealed is None
 
     def unsealed(self) -> tuple[int, int]:
         """Pictures in the delta, and pictures in the snapshot that live no more."""
-        with self._caught_up() as view:
+        with self._keeper.settled() as view:
             return len(view.delta_ids), len(view.removed)
 
     def read_bundle(self) -> Bundle:
@@ -161,15 +142,18 @@ class Searcher:
 
     def item(self, id_: int) -> Item:
         """An item. Raises ItemNotFoundError."""
-        return self._catalog.item(id_)
+        with self._keeper.reading() as catalog:
+            return catalog.item(id_)
 
     def find_item(self, key: str) -> Item | None:
         """An item by its key."""
-        return self._catalog.find_item(key)
+        with self._keeper.reading() as catalog:
+            return catalog.find_item(key)
 
     def list_items(self, after: int, wanted: int) -> list[Item]:
         """Up to `wanted` items with an id above `after`, ascending."""
-        return self._catalog.list_items(after, wanted)
+        with self._keeper.reading() as catalog:
+            return catalog.list_items(after, wanted)
 
     def iterate_items(self, after: int = 0, limit: int | None = None) -> Iterator[Item]:
         """Items with an id above `after`, ascending, at most `limit`; read a bounded page at a time."""
@@ -180,55 +164,18 @@ class Searcher:
 
     def sample_items(self, wanted: int) -> list[Item]:
         """Up to `wanted` items, evenly spread."""
-        return self._catalog.sample_items(wanted)
+        with self._keeper.reading() as catalog:
+            return catalog.sample_items(wanted)
 
     def sources(self) -> list[SourceState]:
         """Every source that is kept in step with, and how far that has come."""
-        return self._catalog.sources()
+        with self._keeper.reading() as catalog:
+            return catalog.sources()
 
     def picture(self, item: int) -> PictureRecord:
         """Where an item's picture is. Raises ItemNotFoundError."""
-        return self._catalog.picture_of_item(item)
-
-    # Catching up
-
-    @contextmanager
-    def _caught_up(self) -> Iterator[View]:
-        """A view at exactly the change that this thread's read transaction sees, for as long as it is open."""
-        catalog = self._catalog
-        for attempt in count():
-            with catalog.reading():
-                number = catalog.change_number()
-                view = self._view
-                if view is None or view.place != catalog.place or view.number < number:
-                    try:
-                        with self._lock:
-                            view = self._advance(catalog, number, trust=attempt < _ATTEMPTS)
-                    except FileNotFoundError as error:  # replaced by a newer snapshot since this transaction began
-                        if attempt < _ATTEMPTS:
-                            continue
-                        raise IndexDataError(
-                            "a file of the index is missing",
-                            where=error.filename,
-                            remedy="run `crossmatch index verify --repair`",
-                        ) from error
-                if view.number == number:
-                    yield view
-                    return
-            # Another thread's view is ahead of this transaction: the next transaction sees what it saw.
-
-    def _advance(self, catalog: Catalog, number: int, *, trust: bool) -> View:
-        view = self._view
-        if view is not None and view.place != catalog.place:
-            view = None  # another index lies at the path now
-        if view is not None and view.number >= number:  # another thread advanced it meanwhile
-            return view
-        changes = catalog.changes_after(view.number) if view else None
-        if view is None or changes is None or changes.reload:
-            self._view = load_view(self.layout, catalog, number, must_exist=trust)
-        else:
-            self._view = extend_view(view, changes, number)
-        return self._view
+        with self._keeper.reading() as catalog:
+            return catalog.picture_of_item(item)
 
 
 def rank(pictures: list[int], scores: list[float], items: dict[int, Item]) -> list[Match]:

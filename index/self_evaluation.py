@@ -18,10 +18,12 @@ import numpy as np
 from index.catalog import Catalog, Generation
 from index.errors import UsageError
 from index.evaluation import KS, Figures, LabelledVectors, evaluate
+from index.holding import keeping_files
 from index.layout import Layout
 from index.searcher import Searcher
 from index.types import Ids, Vectors, score_pairs
 from index.vectors import VectorMap
+from index.view import GenerationHold
 
 _K = 10
 _TIE = 1e-6  # scores that differ by less are equal
@@ -83,11 +85,13 @@ def evaluate_index(folder: Path, plan: EvaluationPlan | None = None) -> SelfEval
     """Measure an index with its own rows. Raises IndexDataError."""
     plan = plan or EvaluationPlan()
     layout = Layout(folder)
-    with Catalog(layout.catalog) as catalog:
+    with Catalog(layout.catalog) as catalog, keeping_files(layout):
         with catalog.reading():
             generation = catalog.active_generation()
+            hold = GenerationHold(layout.generation(generation.name) / "manifest.json")
             pictures, labelled = catalog.vector_ids(generation), catalog.labelled_pictures(generation)
         rows = VectorMap(layout.vectors(generation.name), generation.embedding_size).read(pictures)
+        del hold
     return SelfEvaluation(
         generation=generation.name,
         model=generation.model_id,

@@ -11,8 +11,6 @@ import errno
 import fcntl
 import logging
 import os
-import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +21,8 @@ from index.catalog import Catalog, Generation, Snapshot
 from index.catalog_writer import CatalogWriter
 from index.copies import Entries, group_copies
 from index.errors import CrossmatchError, IndexDataError
-from index.layout import Layout, sync_path
+from index.holding import keeping_files
+from index.layout import Layout, put_whole
 from index.manifest import file_digest
 from index.recipes import build_faiss, parse_recipe, search_faiss
 from index.reserve import require_room
@@ -107,17 +106,14 @@ def seal_when_due(layout: Layout, catalog: CatalogWriter) -> Snapshot | None:
 
 def find_damaged_pictures(layout: Layout, catalog: Catalog, generation: Generation) -> Ids:
     """Ids (n,) of the pictures whose rows in `vectors.f32` are not what was written."""
-    pictures, crcs = catalog.vector_crcs(generation)
-    rows = VectorMap(layout.vectors(generation.name), generation.embedding_size)
-    return np.concatenate(
-        [_NONE]
-        + [
-            pictures[start : start + _BLOCK][
-                find_damaged(rows.read(pictures[start : start + _BLOCK]), crcs[start : start + _BLOCK])
-            ]
-            for start in range(0, len(pictures), _BLOCK)
-        ]
-    )
+    damaged = [_NONE]
+    with keeping_files(layout):  # a compaction punches out what is removed meanwhile: later
+        pictures, crcs = catalog.vector_crcs(generation)
+        rows = VectorMap(layout.vectors(generation.name), generation.embedding_size)
+        for start in range(0, len(pictures), _BLOCK):
+            block = pictures[start : start + _BLOCK]
+            damaged.append(block[find_damaged(rows.read(block), crcs[start : start + _BLOCK])])
+    return np.concatenate(damaged)
 
 
 def _refuse_damaged(layout: Layout, generation: Generation, pictures: Ids, rows: Vectors, crcs: Ids) -> None:
@@ -138,8 +134,8 @@ def _write_snapshot(layout: Layout, generation: Generation, number: int, entries
     index = build_faiss(distinct, recipe)
     folder = layout.generation(generation.name)
     faiss_path, entries_path = folder / f"snapshot-{number}.faiss", folder / f"snapshot-{number}.entries"
-    _write_whole(faiss_path, lambda path: faiss.write_index(index, str(path)))
-    _write_whole(entries_path, lambda path: entries.to_array().tofile(path))
+    put_whole(faiss_path, lambda path: faiss.write_index(index, str(path)))
+    put_whole(entries_path, lambda path: entries.to_array().tofile(path))
     return Snapshot(
         change_number=number,
         file=faiss_path.name,
@@ -151,21 +147,6 @@ def _write_snapshot(layout: Layout, generation: Generation, number: int, entries
         pictures=len(rows),
         recall=measure_recall(index, distinct),
     )
-
-
-def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    os.close(descriptor)
-    draft = Path(name)
-    try:
-        write(draft)
-        draft.chmod(0o644)
-        sync_path(draft)
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-    sync_path(path.parent)
 
 
 def measure_recall(index: faiss.Index, rows: Vectors, k: int = 10) -> float:

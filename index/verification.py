@@ -15,6 +15,7 @@ from index.catalog_inspector import CatalogInspector
 from index.errors import CrossmatchError
 from index.findings import Cure, Finding, fault, note
 from index.generation_check import check_generation
+from index.holding import keeping_files
 from index.layout import CATALOG, Layout
 from index.picture_check import check_pictures
 from index.reserve import RESERVE, RESERVE_BYTES
@@ -31,7 +32,7 @@ def verify_index(layout: Layout) -> list[Finding]:
     where there is no index at all.
     """
     try:
-        with CatalogInspector(layout.catalog) as catalog:
+        with CatalogInspector(layout.catalog) as catalog, keeping_files(layout):
             return find_faults(layout, catalog)
     except CrossmatchError as error:
         if not layout.is_index():

@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,13 +17,14 @@ import numpy as np
 
 from index.catalog import Catalog, Changes, Generation, Snapshot
 from index.layout import Layout
-from index.snapshot import SealedIndex, open_snapshot
+from index.snapshot import SealedIndex
 from index.types import Ids, Vectors
 from index.vectors import VectorMap
 
 _SPARE = 32  # entries beyond those wanted that a snapshot is asked for at first
 _ROUNDING = 1e-5  # no float32 sum over a unit vector is further from the final score than this
 _BLOCK = 16_384  # rows read at a time
+OpenSealed = Callable[[Generation, Snapshot], SealedIndex | None]  # None: it can not be trusted
 _NONE: Ids = np.empty(0, dtype=np.int64)
 
 
@@ -55,16 +57,16 @@ class View:
     hold: GenerationHold
 
 
-def load_view(layout: Layout, catalog: Catalog, number: int, *, must_exist: bool) -> View:
+def load_view(layout: Layout, catalog: Catalog, number: int, open_sealed: OpenSealed) -> View:
     """The view that a read transaction of `catalog` at change `number` gives.
 
-    Raises FileNotFoundError if the snapshot `must_exist` and does not, and IndexDataError.
+    Raises IndexDataError, and what `open_sealed` does.
     """
     generation = catalog.active_generation()
     hold = GenerationHold(layout.generation(generation.name) / "manifest.json")
     rows = VectorMap(layout.vectors(generation.name), generation.embedding_size)
     snapshot = catalog.snapshot(generation)
-    sealed = open_snapshot(layout, generation, snapshot, must_exist=must_exist) if snapshot else None
+    sealed = open_sealed(generation, snapshot) if snapshot else None
     if snapshot is None or sealed is None:
         delta, removed, emptied = catalog.vector_ids(generation), _NONE, _NONE
     else:

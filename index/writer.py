@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from index.catalog import Generation
 from index.catalog_writer import CatalogWriter
-from index.errors import GenerationChangedError, IndexFullError
+from index.errors import GenerationChangedError, IndexFullError, OriginalClearedError
 from index.layout import Layout, sync_path
 from index.reserve import give_up_reserve, require_room
 from index.types import Vectors, check_unit_vectors
@@ -32,6 +33,7 @@ class EncodedPicture:
     path: str | None  # relative to its source's root; None: in originals/
     vector: Vectors = field(repr=False)  # (d,) float32, unit
     model: str  # the id of the model that made it
+    copied: bool = False  # its copy in originals/ belongs to the write; what is imported has none
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +70,7 @@ class Remove:
 
 
 Write = Put | Edit | Remove
+Copies = dict[Path, tuple[int, int]]  # files in originals/ -> which files they were when they were synced
 
 
 class Outcome(Enum):
@@ -103,28 +106,29 @@ class IndexWriter:
     def apply(self, writes: Sequence[Write]) -> list[Outcome]:
         """All of these or none; they are durable and every search sees them when this returns.
 
-        Raises GenerationChangedError if a picture was encoded by another model than the active generation's,
-        IndexBusyError if other writers hold the index for too long, IndexFullError on a full disk, where what only
-        removes or edits still goes through.
+        Raises GenerationChangedError if a picture was encoded by another model than the active generation's and
+        OriginalClearedError if its copy is gone again (encode it again), IndexBusyError if other writers hold the
+        index for too long, IndexFullError on a full disk, where what only removes or edits still goes through.
         """
         if not writes:
             return []
         folder, adds = self._layout.folder, any(isinstance(write, Put) for write in writes)
         if adds:
             require_room(folder)
-            sync_originals(self._layout, writes)
+        copies = sync_copies(self._layout, writes)
         while True:
             try:
-                return self._apply_all(writes)
+                return self._apply_all(writes, copies)
             except IndexFullError:
                 if adds or not give_up_reserve(folder):
                     raise
 
-    def _apply_all(self, writes: Sequence[Write]) -> list[Outcome]:
+    def _apply_all(self, writes: Sequence[Write], copies: Copies) -> list[Outcome]:
         catalog = self._catalog
         with catalog.writing():
             generation = catalog.active_generation()
             _check_model(writes, generation)
+            keep_copies(self._layout, copies)
             pictures: list[int] = []
             vectors: list[Vectors] = []
             outcomes = [self._apply(write, pictures, vectors) for write in writes]
@@ -203,13 +207,41 @@ class IndexWriter:
         self._catalog.insert_vectors(generation, pictures, [row_crc(row) for row in rows])
 
 
-def sync_originals(layout: Layout, writes: Sequence[Write]) -> None:
-    """Make the copies in originals/ outlive a power cut, with the names of all folders above them.
+def sync_copies(layout: Layout, writes: Sequence[Write]) -> Copies:
+    """Make the copies in originals/ outlive a power cut, with the names of all folders above them; which they are.
 
-    Imported items have no file there.
+    Raises OriginalClearedError.
     """
-    hashes = {write.picture.content_hash for write in writes if isinstance(write, Put) and write.picture.path is None}
-    paths = [path for path in map(layout.original, hashes) if path.exists()]
+    hashes = {write.picture.content_hash for write in writes if isinstance(write, Put) and write.picture.copied}
+    paths = [layout.original(one) for one in sorted(hashes)]
+    copies = {path: _identify(path) for path in paths}
+    _sync_files(layout, paths)
+    return copies
+
+
+def keep_copies(layout: Layout, copies: Copies) -> None:
+    """Inside the transaction, in which nobody clears originals away: the copies are there, and durable.
+
+    A process may have been suspended since it made them: a compaction takes what nothing needs and is an hour old,
+    and another writer may have copied the picture anew. Raises OriginalClearedError.
+    """
+    _sync_files(layout, [path for path, known in copies.items() if _identify(path) != known])
+
+
+def _identify(path: Path) -> tuple[int, int]:
+    """What another file of this name differs in; a file that was only made young again does so, too."""
+    try:
+        found = path.stat()
+    except FileNotFoundError as error:
+        raise OriginalClearedError(
+            "the picture's copy was cleared away before it was written to the catalogue",
+            where=path,
+            remedy="add it again",
+        ) from error
+    return found.st_ino, found.st_ctime_ns
+
+
+def _sync_files(layout: Layout, paths: Sequence[Path]) -> None:
     for path in paths:
         sync_path(path)
     for folder in {path.parent for path in paths} | ({layout.originals, layout.folder} if paths else set()):

@@ -162,7 +162,7 @@ def _leave_out_folders() -> None:
         if not path.is_dir():
             sync(path)
 
-    for module in (index.layout, index.snapshot, index.creation, index.writer):
+    for module in (index.layout, index.creation, index.writer):
         setattr(module, "sync_path", sync_files)  # noqa: B010
 
 

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from index import additions
+from index import additions, writer
 from index.additions import AddReport, ItemPatch
 from index.bundle import Bundle
+from index.catalog_writer import CatalogWriter
+from index.compaction import clear_orphans
 from index.encoding import hash_content
 from index.errors import BrokenImageError, ImageError, ItemNotFoundError, VectorError
-from index.layout import Layout
+from index.layout import Layout, write_once
 from index.searcher import Searcher
 from index.sources import Source, SourcePicture, read_source
 from index.types import Item
@@ -298,3 +300,68 @@ class TestRemove:
             editor.remove(["red/red-0.png"])
         with Searcher(folder) as searcher:
             assert (searcher.unsealed(), searcher.info().size) == ((0, 0), 5)
+
+
+class TestClearedCopies:
+    """A process that is suspended for an hour between its copy and its transaction, and a compaction meanwhile."""
+
+    @pytest.fixture
+    def suspended(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+        """What was cleared; the first write only is suspended."""
+        cleared: list[Path] = []
+        sync = writer.sync_copies
+
+        def suspend(layout: Layout, writes: Sequence[Write]) -> writer.Copies:
+            copies = sync(layout, writes)
+            if not cleared:
+                cleared.extend(copies)
+                for path in copies:
+                    os.utime(path, (0, 0))
+                with CatalogWriter(layout.catalog) as catalog:
+                    clear_orphans(layout, catalog)
+                assert not any(path.exists() for path in cleared)
+            return copies
+
+        monkeypatch.setattr(writer, "sync_copies", suspend)
+        return cleared
+
+    def test_one_picture(self, folder: Path, suspended: list[Path]) -> None:
+        data = draw_picture("red")
+        with editing(folder) as editor:
+            assert editor.add_bytes(SourcePicture("a", None, Path("none")), data) is Outcome.ADDED
+        assert [path.read_bytes() for path in suspended] == [data]
+
+    def test_a_batch(self, folder: Path, new: Source, suspended: list[Path]) -> None:
+        assert add(folder, new) == AddReport(added=6)
+        assert len(suspended) == 6
+        assert all(path.is_file() for path in suspended)
+
+    def test_another_picture(self, folder: Path, monkeypatch: pytest.MonkeyPatch, suspended: list[Path]) -> None:
+        with editing(folder) as editor:
+            editor.add_bytes(SourcePicture("a", None, Path("none")), draw_picture("red"))
+            suspended.clear()
+            editor.update("a", ItemPatch(image=draw_picture("blue")))
+        assert [path.read_bytes() for path in suspended] == [draw_picture("blue")]
+
+    def test_what_another_writer_copied_anew_is_synced_before_it_counts(
+        self, folder: Path, suspended: list[Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        data, synced = draw_picture("red"), list[Path]()
+        suspend, sync = writer.sync_copies, writer.sync_path
+
+        def copy_anew(layout: Layout, writes: Sequence[Write]) -> writer.Copies:
+            copies = suspend(layout, writes)
+            for path in copies:
+                write_once(path, data)
+            synced.clear()
+            return copies
+
+        def note(path: Path) -> None:
+            synced.append(path)
+            sync(path)
+
+        monkeypatch.setattr(writer, "sync_copies", copy_anew)
+        monkeypatch.setattr(writer, "sync_path", note)
+        with editing(folder) as editor:
+            editor.add_bytes(SourcePicture("a", None, Path("none")), data)
+        assert {*suspended, suspended[0].parent} <= set(synced)

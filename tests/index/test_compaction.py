@@ -74,9 +74,14 @@ def count_changes(layout: Layout) -> int:
 
 
 class TestSealing:
-    def test_a_snapshot_of_all_and_no_log(self, layout: Layout) -> None:
+    def test_a_snapshot_of_all_and_only_its_own_log(self, layout: Layout) -> None:
         report = compact(layout)
         assert (report.pictures, report.recall, report.cleared) == (400, 1.0, ())
+        assert count_changes(layout) == 400  # readers that know the last snapshot follow these
+        remove_items(layout, [1])
+        compact(layout)
+        assert count_changes(layout) == 1
+        compact(layout)
         assert count_changes(layout) == 0
         with Searcher(layout.folder) as searcher:
             assert searcher.unsealed() == (0, 0)

@@ -7,14 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from index import creation
+from index import builder, creation
 from index.bundle import Bundle, read_bundle
 from index.catalog import Catalog
+from index.catalog_writer import CatalogWriter
 from index.creation import building, create_index, is_building, make_generation_folder, name_generation
-from index.errors import BundleError, IndexBusyError, IndexDataError, UsageError
+from index.errors import BundleError, IndexBusyError, IndexDataError, SourceError, UsageError
 from index.layout import Layout
 from index.manifest import MANIFEST_NAME, file_digest
 from index.searcher import Searcher
+from index.sources import SourcePicture
+from tests.drawn_pictures import draw_picture
+from tests.indexed_pictures import build, editing, items_of
 
 
 @pytest.fixture
@@ -115,3 +119,21 @@ class TestBuilding:
 
     def test_no_index_is_not_being_built(self, tmp_path: Path) -> None:
         assert not is_building(Layout(tmp_path))
+
+
+def test_what_another_process_added_to_an_empty_build_stays(
+    tmp_path: Path, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, folder, take_away = tmp_path / "pictures", tmp_path / "index", builder._take_away
+    source.mkdir()
+    (source / "a.jpg").write_text("no picture")
+
+    def add_first(layout: Layout, catalog: CatalogWriter) -> None:
+        with editing(folder) as editor:
+            editor.add_bytes(SourcePicture("added", None, Path("none")), draw_picture("red"))
+        take_away(layout, catalog)
+
+    monkeypatch.setattr(builder, "_take_away", add_first)
+    with pytest.raises(SourceError, match="could be indexed"):
+        build(source, tiny_bundle, folder)
+    assert list(items_of(folder)) == ["added"]

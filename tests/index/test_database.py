@@ -196,6 +196,28 @@ def test_a_writer_does_not_follow_to_another_index(path: Path, tmp_path: Path) -
             assert reader.count_items() == 0
 
 
+def test_a_writer_whose_index_went_away_while_it_waited_writes_nothing(path: Path, tmp_path: Path) -> None:
+    """Else it would be acknowledged in a folder that nobody finds."""
+    waiting, failures = threading.Event(), list[Exception]()
+
+    def write() -> None:
+        with CatalogWriter(path) as second:
+            waiting.set()
+            try:
+                insert(second, "lost")
+            except IndexDataError as error:
+                failures.append(error)
+
+    thread = threading.Thread(target=write)
+    with CatalogWriter(path) as first, first.writing():
+        thread.start()
+        waiting.wait()
+        time.sleep(0.2)  # it is at `BEGIN IMMEDIATE` by now
+        path.rename(tmp_path / "elsewhere.sqlite")
+    thread.join()
+    assert [str(error).partition(" (")[0] for error in failures] == [f"{path.parent}: not an index"]
+
+
 def test_folding_the_log_keeps_no_writer_waiting_for_a_reader(path: Path) -> None:
     with Catalog(path) as reader, CatalogWriter(path) as one, CatalogWriter(path) as other:
         insert(one, "a")

@@ -17,6 +17,7 @@ from index.errors import IndexDataError, ItemNotFoundError, ModelMismatchError, 
 from index.layout import Layout
 from index.searcher import Bounds, Searcher, search_picture, search_views
 from index.types import Vectors
+from index.view_keeper import ViewKeeper
 from index.writer import IndexWriter
 from tests.drawn_pictures import draw_picture
 from tests.vector_gallery import (
@@ -205,7 +206,7 @@ class TestCatchingUp:
         add_rows(layout, draw_rows(50))
         seal(layout)
         expected = ask(searcher, draw_rows(1)[0])
-        monkeypatch.setattr(Searcher, "_advance", None)
+        monkeypatch.setattr(ViewKeeper, "_advance", None)
         assert ask(searcher, draw_rows(1)[0]) == expected
 
     def test_a_search_that_another_thread_overtook(
@@ -324,8 +325,9 @@ def test_says_what_it_is(layout: Layout, searcher: Searcher, tiny_bundle: Bundle
     add_rows(layout, draw_rows(12))
     seal(layout)
     result = searcher.search(draw_rows(1)[0], 3, model=model)
-    assert (result.index.size, result.index.recall) == (12, 1.0)
-    assert searcher.info() == result.index
+    assert (result.index.size, searcher.info().recall) == (12, 1.0)
+    assert searcher.snapshot() is not None  # and from now on in use
+    assert searcher.search(draw_rows(1)[0], 3, model=model).index == searcher.info()
     assert searcher.read_bundle().manifest == tiny_bundle.manifest
     assert searcher.sources() == []
     assert [item.id for item in searcher.sample_items(3)] == [1, 6, 12]

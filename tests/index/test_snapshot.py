@@ -85,7 +85,7 @@ def test_holds_exactly_what_lives(layout: Layout) -> None:
         assert catalog.snapshot(catalog.active_generation()) == snapshot
         assert snapshot.file == f"snapshot-{snapshot.change_number}.faiss"
         changes = catalog.changes_after(snapshot.change_number)
-    assert (changes.added.tolist(), changes.removed.tolist(), changes.reload) == ([], [], True)
+    assert (changes.added.tolist(), changes.removed.tolist(), changes.sealed) == ([], [], True)
 
 
 @pytest.mark.parametrize("recipe", ["flat", "hnsw"])
@@ -169,7 +169,7 @@ def test_a_failed_seal_leaves_the_old_one(layout: Layout, monkeypatch: pytest.Mo
         sync_path(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(snapshot_module, "sync_path", fail)
+        patch.setattr("index.layout.sync_path", fail)
         with pytest.raises(OSError, match="No space"):
             seal(layout)
     assert {first.file, first.entries_file} <= set(files_of(layout))
