@@ -49,11 +49,18 @@ COMMANDS: Table = {
     "search": "index.cli:search",
     "embed": "index.cli_exchange:embed",
     "serve": "service.cli:serve",
+    "key": {
+        "create": "service.cli_keys:create",
+        "list": "service.cli_keys:list_keys",
+        "revoke": "service.cli_keys:revoke",
+    },
 }
 _GROUPS = {
     "model": "Make a model bundle, or check one.",
     "index": "Build an index of pictures, write to it, and look into it.",
+    "key": "Make, list and revoke the keys that a service asks for.",
 }
+_FROM_ENVIRONMENT = ("serve",)  # whose option `--a-b` may come as CROSSMATCH_A_B, as a container sets it
 _STYLE: dict[str, Any] = {"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None}
 
 
@@ -75,7 +82,8 @@ class LazyGroup(TyperGroup):
             return typer.main.get_command(make_group(cmd_name, dict(entry), _GROUPS[cmd_name]))
         module, function = entry.split(":")
         single = typer.Typer(**_STYLE)
-        single.command(cmd_name)(getattr(import_module(module), function))
+        context = {"auto_envvar_prefix": "CROSSMATCH"} if cmd_name in _FROM_ENVIRONMENT else None
+        single.command(cmd_name, context_settings=context)(getattr(import_module(module), function))
         return typer.main.get_command(single)
 
 

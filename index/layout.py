@@ -51,6 +51,16 @@ class Layout:
         return self.folder / "clear.lock"
 
     @property
+    def keys(self) -> Path:
+        """The SHA-256 of each key that the service asks for; see docs/artifacts.md."""
+        return self.folder / "keys.json"
+
+    @property
+    def keys_lock(self) -> Path:
+        """Held (flock) by who changes the keys."""
+        return self.folder / "keys.lock"
+
+    @property
     def originals(self) -> Path:
         """Pictures that did not come from a source, in folders by the first byte of their hash."""
         return self.folder / "originals"

@@ -7,7 +7,12 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
+from index.layout import Layout
+from service.access.guard import Guard
+from service.access.headers import SecurityHeaders
+from service.access.keys import KeyRing
 from service.admission import Admission
 from service.engine import Engine
 from service.problems import install_problems
@@ -49,4 +54,21 @@ def create_app(settings: Settings, engine: Engine | None = None) -> FastAPI:
     for module in (search, items, status, page):
         app.include_router(module.router)
     page.mount_static(app)
+    _surround(app, settings)
     return app
+
+
+def _surround(app: FastAPI, settings: Settings) -> None:
+    """What every request goes through before a route, and every answer after it; the last one added is outermost."""
+    access = settings.access
+    keys = KeyRing(Layout(settings.index)) if access.keys else None
+    app.add_middleware(Guard, access=access, keys=keys)
+    if access.origins:  # around the guard: a preflight carries no key, and a site may read why it was refused
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=access.origins,
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "If-Match", "If-None-Match", "X-Request-Id"],
+            expose_headers=["ETag", "Location", "Retry-After", "X-Request-Id"],
+        )
+    app.add_middleware(SecurityHeaders, shared=bool(access.origins))

@@ -11,6 +11,9 @@ IndexOption = Annotated[Path, typer.Option("--index", help="The index folder.", 
 HostOption = Annotated[str, typer.Option("--host", help="The address to listen on.")]
 PortOption = Annotated[int, typer.Option("--port", help="The port to listen on.", min=0, max=65535)]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="Encoder threads; one a core by default.")]
+AllowOpenOption = Annotated[
+    bool, typer.Option("--allow-open", help="Answer a network without keys: whoever reaches the port may do anything.")
+]
 
 
 def serve(
@@ -23,6 +26,41 @@ def serve(
     max_pixels: Annotated[
         int, typer.Option("--max-pixels", min=1, max=178_000_000, help="Pixels of one picture.")
     ] = 50_000_000,
+    allow_open: AllowOpenOption = False,
+    require_key: Annotated[
+        bool, typer.Option("--require-key", help="Ask for keys on loopback, too, as behind a proxy.")
+    ] = False,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allowed-host",
+            metavar="NAME",
+            help="A name the service is called by; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    cors_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--cors-origin", metavar="ORIGIN", help="A web site that may ask; may be repeated.", show_default=False
+        ),
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            "--rate", min=0.001, max=1e6, help="Requests a second of one key; no limit by default.", show_default=False
+        ),
+    ] = None,
+    burst: Annotated[
+        int | None,
+        typer.Option(
+            "--burst",
+            min=1,
+            max=10**6,
+            help="Requests of one key at once; by default 60, or twice the rate.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Serve an index over HTTP, with the search page at / and the API's documentation at /docs.
 
@@ -31,14 +69,20 @@ def serve(
         \b
         crossmatch serve --index products.index
         crossmatch serve --index products.index --port 9000
+        crossmatch serve --index products.index --host 0.0.0.0 --allowed-host search.example.com --rate 20
+        CROSSMATCH_PORT=9000 crossmatch serve --index products.index
     """
     from index.images import ImageLimits
+    from index.layout import Layout
+    from service.access.policy import AccessOptions, plan_access
     from service.server import ending_in_order, listen, run_server
     from service.settings import Settings
 
     limits = ImageLimits(max_bytes=max_bytes, max_pixels=max_pixels)
-    settings = Settings(index, threads=threads, waiting=waiting, limits=limits)
+    options = AccessOptions(allow_open, require_key, allowed_host or (), cors_origin or (), rate, burst)
     with ending_in_order(), listen(host, port) as socket:
+        access = plan_access(Layout(index), socket.getsockname()[0], options)
+        settings = Settings(index, threads=threads, waiting=waiting, limits=limits, access=access)
         run_server(settings, socket, lambda url: typer.echo(f"Serving {index} at {url} (stop with Ctrl-C)", err=True))
 
 
@@ -49,6 +93,7 @@ def demo(
     port: PortOption = 8000,
     home: Annotated[Path, typer.Option("--home", help="Where the model and the index are kept.")] = Path(".crossmatch"),
     host: HostOption = "127.0.0.1",
+    allow_open: AllowOpenOption = False,
 ) -> None:
     """Sample pictures, or your own -> an index -> the search page, in one command.
 
@@ -60,8 +105,14 @@ def demo(
         crossmatch demo
         crossmatch demo --images ~/Pictures --port 9000
     """
+    from dataclasses import replace
+
+    from index.layout import Layout
+    from service.access.policy import AccessOptions, plan_access
     from service.demo import DemoPlan, run_demo
     from service.server import ending_in_order, listen
 
     with ending_in_order(), listen(host, port) as socket:
-        run_demo(DemoPlan(home=home, images=images), socket)
+        plan = DemoPlan(home=home, images=images)
+        access = plan_access(Layout(plan.index), socket.getsockname()[0], AccessOptions(allow_open=allow_open))
+        run_demo(replace(plan, access=access), socket)

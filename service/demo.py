@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from index.builder import find_complete_source
@@ -26,6 +26,7 @@ from index.layout import Layout
 from index.model_export import export_pretrained
 from index.sources import Source, read_source
 from index.terminal import print_note
+from service.access.policy import Access
 from service.sample import ATTRIBUTION, write_sample_manifest
 from service.server import run_server
 from service.settings import Settings
@@ -42,6 +43,7 @@ class DemoPlan:
 
     home: Path
     images: Path | None  # None: the sample
+    access: Access = field(default_factory=Access)
 
     @property
     def bundle(self) -> Path:
@@ -64,7 +66,7 @@ def run_demo(plan: DemoPlan, bound: socket.socket) -> None:
     _make_model(plan)
     with _indexing(plan, source):
         attribution = ATTRIBUTION if plan.images is None else None
-        settings = Settings(plan.index, attribution=attribution)
+        settings = Settings(plan.index, access=plan.access, attribution=attribution)
         run_server(settings, bound, lambda url: _greet(url, source))
 
 

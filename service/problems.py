@@ -64,8 +64,33 @@ class EncoderSickError(errors.CrossmatchError):
     """No encoder gives the vectors that it should."""
 
 
+class UnknownCallerError(errors.UsageError):
+    """No key, or none that is known."""
+
+
+class ScopeError(errors.UsageError):
+    """A key that may not do this."""
+
+
+class ForeignOriginError(errors.UsageError):
+    """Another web site had a browser send this."""
+
+
+class MisdirectedError(errors.UsageError):
+    """The request calls the service by a name that it does not have."""
+
+
+class TooFastError(errors.UsageError):
+    """One caller asks more often than it may."""
+
+
 STATUSES: Mapping[type[errors.CrossmatchError], int] = {
     BusyError: 429,
+    TooFastError: 429,
+    UnknownCallerError: 401,
+    ScopeError: 403,
+    ForeignOriginError: 403,
+    MisdirectedError: 421,
     SlowBodyError: 408,
     UnsupportedBodyError: 415,
     errors.UnsupportedImageError: 415,
@@ -106,15 +131,15 @@ def make_problem(status: int, detail: str, headers: Mapping[str, str] | None = N
     return JSONResponse(problem.model_dump(), status, headers, media_type=MEDIA_TYPE)
 
 
-def answer_error(error: errors.CrossmatchError) -> JSONResponse:
+def answer_error(error: errors.CrossmatchError, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The problem document of one of our errors."""
     status = status_of(error)
     if (seconds := RETRY_SECONDS.get(type(error))) is not None:
-        return make_problem(status, error.reason, {"Retry-After": str(seconds)})
+        return make_problem(status, error.reason, {"Retry-After": str(seconds), **(headers or {})})
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.error("%s", error)  # its line names paths, which are for the log alone
         return make_problem(status, _UNANSWERED)
-    return make_problem(status, error.reason)
+    return make_problem(status, error.reason, headers)
 
 
 def describe_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

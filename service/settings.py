@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from index.images import ImageLimits
+from service.access.policy import Access
 
 
 @dataclass(frozen=True)
@@ -20,4 +21,5 @@ class Settings:
     upload_seconds: float = 60.0  # that one body may take to come in
     housekeeping_seconds: float = 5.0  # between looks at whether enough has changed for a new snapshot
     limits: ImageLimits = field(default_factory=ImageLimits)  # of one picture
+    access: Access = field(default_factory=Access)  # who may ask
     attribution: str | None = None  # shown on the page, for pictures whose licence asks for it

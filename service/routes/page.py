@@ -6,35 +6,37 @@ from importlib.resources import files
 from pathlib import Path
 
 import fastapi_offline
-from fastapi import APIRouter, FastAPI, Request
-from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import FileResponse, HTMLResponse
+from fastapi import APIRouter, FastAPI
+from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 router = APIRouter(include_in_schema=False)
 
 _STATIC = Path(str(files("service").joinpath("static")))
 _SWAGGER = Path(fastapi_offline.__file__).parent / "static"
-_POLICY = "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
+_POLICY = (
+    "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+_DOCS_POLICY = (
+    f"{_POLICY}; style-src 'self' 'unsafe-inline'"  # Swagger UI writes style attributes; its scripts are files
+)
 
 
 @router.get("/")
 async def read_page() -> FileResponse:
     """The search page."""
-    headers = {"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache"}
-    return FileResponse(_STATIC / "index.html", headers=headers)
+    return _answer_file("index.html", _POLICY)
 
 
 @router.get("/docs")
-async def read_docs(request: Request) -> HTMLResponse:
+async def read_docs() -> FileResponse:
     """Swagger UI over `/openapi.json`."""
-    return get_swagger_ui_html(
-        openapi_url=request.app.openapi_url,
-        title=f"{request.app.title} API",
-        swagger_js_url="/static/swagger/swagger-ui-bundle.js",
-        swagger_css_url="/static/swagger/swagger-ui.css",
-        swagger_favicon_url="/static/favicon.svg",
-    )
+    return _answer_file("docs.html", _DOCS_POLICY)
+
+
+def _answer_file(name: str, policy: str) -> FileResponse:
+    return FileResponse(_STATIC / name, headers={"Content-Security-Policy": policy, "Cache-Control": "no-cache"})
 
 
 def mount_static(app: FastAPI) -> None:

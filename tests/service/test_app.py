@@ -25,7 +25,7 @@ async def ask(app: FastAPI, method: str, path: str, **request: object) -> httpx.
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://service") as client,
+        httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client,
     ):
         return await client.request(method, path, **request)  # type: ignore[arg-type]
 
@@ -94,7 +94,7 @@ def test_what_goes_wrong_inside_is_told_without_paths(
                 raise error
 
             monkeypatch.setattr(Encoder, "encode_bytes", raise_it)
-            async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
                 return await client.post("/v1/search", files={"image": draw_picture("red")})
 
     response = asyncio.run(fail())

@@ -120,7 +120,7 @@ def test_an_unknown_address_is_a_problem(client: httpx.Client, path: str) -> Non
         ("DELETE", "/v1/search", "POST"),
         ("POST", "/v1/index", "GET"),
         ("PUT", "/v1/items/1/image", "GET"),
-        ("BREW", "/readyz", "GET"),
+        ("PURGE", "/readyz", "GET"),
         ("POST", "/", "GET"),
     ],
 )

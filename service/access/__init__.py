@@ -1,0 +1,1 @@
+"""Who may ask for what: keys, hosts, origins and rates. One policy, one guard in front of every route."""
