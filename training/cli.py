@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from index.errors import UsageError
 from index.terminal import print_facts, print_json, progress_bar
 from training.config_reading import missing_extra, read_config
 
@@ -25,11 +26,16 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard
 
 def train(
     config: Annotated[Path, typer.Argument(help="A YAML file.", metavar="CONFIG.yaml", show_default=False)],
-    output: Annotated[Path, typer.Option("--output", help="The run's folder.", metavar="RUN", show_default=False)],
+    output: Annotated[
+        Path | None, typer.Option("--output", help="The run's folder.", metavar="RUN", show_default=False)
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Argument(help="Values laid over the file's.", metavar="[section.key=value]...", show_default=False),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Find the data, build the model, take one step; keep nothing.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Train an embedding on labelled pictures and export it as a model bundle.
@@ -42,12 +48,22 @@ def train(
         crossmatch train configs/grocery.yaml data.root=../shared/data/grocery --output runs/grocery
 
         crossmatch train configs/grocery.yaml data.name=folder data.root=./products data.holdout=0.25 --output runs/try
+
+        crossmatch train configs/cub.yaml data.root=data/cub --dry-run
     """
     from training.allocator import restart_with_kept_memory
 
+    if (output is None) != dry_run:
+        raise UsageError("a run needs a folder, and a dry run has none", expected="either --output or --dry-run")
     settings = read_config(config, overrides or ())
     _require_torch()
     restart_with_kept_memory()
+    if output is None:
+        from training.dry_run import try_out
+
+        facts = try_out(settings).to_json()
+        (print_json if json else print_facts)(facts)
+        return
     from training.run import train_bundle
 
     result = train_bundle(settings, output).to_json()

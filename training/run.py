@@ -59,7 +59,7 @@ class RunResult:
 
 
 @dataclass(frozen=True)
-class _Prepared:
+class Prepared:
     """All that the epochs and the export need."""
 
     config: Config
@@ -77,7 +77,14 @@ def train_bundle(config: Config, output: Path) -> RunResult:
     not finite. KeyboardInterrupt leaves the checkpoint of the last whole epoch.
     """
     _check_output(output)
-    data = read_training_set(config.data)
+    trainer, prepared = prepare_run(config, read_training_set(config.data), output)
+    output.mkdir(parents=True, exist_ok=True)
+    _run_epochs(trainer, prepared, output)
+    return _finish(trainer, prepared, output)
+
+
+def prepare_run(config: Config, data: TrainingSet, output: Path) -> tuple[Trainer, Prepared]:
+    """Read the pictures and build the model; nothing is written. Raises as `train_bundle`."""
     torch.manual_seed(config.train.seed)
     backbone = build_backbone(config.model.backbone, config.model.weights)
     train_rule, test_rule = _choose_rules(config, backbone)
@@ -90,11 +97,8 @@ def train_bundle(config: Config, output: Path) -> RunResult:
     with progress_bar("Reading pictures") as on_progress:
         cache.fill(on_progress)
     identity = RunIdentity(config, data.classes, data_digest(data.pictures, cache.digests))
-    prepared = _Prepared(config, data, backbone, test_rule, start, identity)
-    output.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(config, model, loader, train_rule, output / CHECKPOINT_NAME)
-    _run_epochs(trainer, prepared, output)
-    return _finish(trainer, prepared, output)
+    prepared = Prepared(config, data, backbone, test_rule, start, identity)
+    return Trainer(config, model, loader, train_rule, output / CHECKPOINT_NAME), prepared
 
 
 def _check_output(output: Path) -> None:
@@ -122,7 +126,7 @@ def _choose_rules(config: Config, backbone: Backbone) -> tuple[Preprocessing, Pr
     )
 
 
-def _run_epochs(trainer: Trainer, prepared: _Prepared, output: Path) -> None:
+def _run_epochs(trainer: Trainer, prepared: Prepared, output: Path) -> None:
     checkpoint_path, epochs = output / CHECKPOINT_NAME, prepared.config.train.epochs
     checkpoint = read_checkpoint(checkpoint_path, prepared.identity)
     if checkpoint:
@@ -145,7 +149,7 @@ def _what_is_saved(epochs_done: int, path: Path) -> str:
     return f"{path}: saved after epoch {epochs_done}; the same command goes on from there"
 
 
-def _look_at_held_out(trainer: Trainer, prepared: _Prepared, log: MetricsLog) -> None:
+def _look_at_held_out(trainer: Trainer, prepared: Prepared, log: MetricsLog) -> None:
     """Figures of the model as it would be exported now; the last epoch's are `_finish`'s."""
     config, epoch = prepared.config, trainer.epochs_done
     if not prepared.data.held_out or epoch % config.evaluation.every or epoch == config.train.epochs:
@@ -158,7 +162,7 @@ def _look_at_held_out(trainer: Trainer, prepared: _Prepared, log: MetricsLog) ->
     _print_figures(figures)
 
 
-def _finish(trainer: Trainer, prepared: _Prepared, output: Path) -> RunResult:
+def _finish(trainer: Trainer, prepared: Prepared, output: Path) -> RunResult:
     """Export, measure the export, and write the figures into its manifest, which leaves the model id as it is."""
     plan = ExportPlan(prepared.backbone, prepared.test_rule, _describe_training(prepared))
     with tempfile.TemporaryDirectory(prefix="crossmatch-") as files:
@@ -174,7 +178,7 @@ def _finish(trainer: Trainer, prepared: _Prepared, output: Path) -> RunResult:
     return RunResult(bundle, trainer.epochs_done, figures)
 
 
-def _final_embedder(trainer: Trainer, prepared: _Prepared) -> Embedder:
+def _final_embedder(trainer: Trainer, prepared: Prepared) -> Embedder:
     """A copy of the encoder as it is exported, with its share of the weights that training started from."""
     embedder = copy.deepcopy(trainer.embedder)
     if prepared.start:
@@ -184,7 +188,7 @@ def _final_embedder(trainer: Trainer, prepared: _Prepared) -> Embedder:
     return embedder.eval()
 
 
-def _describe_training(prepared: _Prepared) -> TrainingData:
+def _describe_training(prepared: Prepared) -> TrainingData:
     identity = prepared.identity
     return TrainingData(
         name=prepared.data.name,
