@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from index.bundle import Bundle, read_golden
+from index.bundle import Bundle, Golden, read_golden
 from index.errors import BundleFormatError, GoldenMismatchError, ImageError, VectorError
 from index.images import ImageLimits, read_bytes
 from index.preprocess import preprocess_bytes
@@ -95,12 +95,12 @@ def _signature(node: ort.NodeArg) -> tuple[object, ...]:
     return (node.type, *batch, *node.shape[1:])
 
 
-def verify_golden(encoder: Encoder, *, first: int | None = None) -> float:
+def verify_golden(encoder: Encoder, *, first: int | None = None, golden: Golden | None = None) -> float:
     """Encode the golden pictures again (the `first` ones, or all); the lowest cosine with the stored vectors.
 
-    Raises GoldenMismatchError where it is below 0.9999.
+    `golden`: the bundle's, where the caller keeps them. Raises GoldenMismatchError where it is below 0.9999.
     """
-    golden = read_golden(encoder.bundle)
+    golden = golden or read_golden(encoder.bundle)
     pictures = golden.pictures[:first]
     rule = encoder.bundle.manifest.preprocessing
     unlimited = ImageLimits()  # the encoder's own may be stricter, and are for strangers' pictures

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from index.announcement import announcing
 from index.bundle import Bundle, read_bundle
 from index.catalog import Generation, PictureRecord
 from index.catalog_writer import CatalogWriter
@@ -122,7 +123,7 @@ def activate(
     with pool.borrow() as encoder:
         verify_golden(encoder)
     encoded, dropped = 0, []
-    with IndexWriter(layout, catalog) as writer:
+    with announcing(layout, generation.name), IndexWriter(layout, catalog) as writer:
         while True:
             missing = catalog.pictures_without_vector(generation)
             if not missing:

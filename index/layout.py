@@ -36,6 +36,11 @@ class Layout:
         return self.folder / "CURRENT"
 
     @property
+    def upcoming(self) -> Path:
+        """The name of the generation that is about to answer, while one is."""
+        return self.folder / "NEXT"
+
+    @property
     def build_lock(self) -> Path:
         """Held (flock) by the one process that builds."""
         return self.folder / "build.lock"

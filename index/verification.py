@@ -22,7 +22,7 @@ from index.reserve import RESERVE, RESERVE_BYTES
 
 _ATTEMPTS = 3  # while writers change files that are being looked at
 _OURS = {
-    *(CATALOG, f"{CATALOG}-wal", f"{CATALOG}-shm", "CURRENT", "build.lock", "seal.lock", "clear.lock", RESERVE),
+    *(CATALOG, f"{CATALOG}-wal", f"{CATALOG}-shm", "CURRENT", "NEXT", "build.lock", "seal.lock", "clear.lock", RESERVE),
     *("originals", "thumbnails", "generations", "keys.json", "keys.lock"),
 }
 

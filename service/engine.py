@@ -7,7 +7,7 @@ loop.
 from __future__ import annotations
 
 import asyncio
-import threading
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
@@ -18,31 +18,25 @@ import faiss
 from index.additions import IndexEditor
 from index.catalog_writer import CatalogWriter
 from index.creation import is_building
-from index.encoder import Encoder, verify_golden
-from index.encoder_pool import EncoderPool
+from index.encoder import Encoder
 from index.errors import ModelMismatchError
 from index.originals import PictureFile, read_original, read_thumbnail
 from index.searcher import Searcher
 from service.admission import Gates
-from service.maintenance import Maintenance
+from service.maintenance import Duty, Maintenance
+from service.models import Models
 from service.settings import Settings
 from service.workers import Workers
 
 Result = TypeVar("Result")
+_LOOK_SECONDS = 0.2  # between looks at whether another generation is about to answer
+_SWAPS = 3  # during one query, before the last attempt
+_log = logging.getLogger(__name__)
 
 
 def keep_to_one_thread() -> None:
     """The calling thread is one of a thread a core, so FAISS starts none of its own for it."""
     faiss.omp_set_num_threads(1)
-
-
-def _open_encoders(searcher: Searcher, settings: Settings) -> EncoderPool:
-    """Encoders of the active generation's model, checked against a golden picture and warm."""
-    encoders = EncoderPool(searcher.read_bundle(), settings.threads, settings.limits)
-    for _ in range(encoders.size):  # encoders come in turn, so each runs once before the first query
-        with encoders.borrow() as encoder:
-            verify_golden(encoder, first=1)
-    return encoders
 
 
 class Engine:
@@ -56,20 +50,26 @@ class Engine:
         self.settings = settings
         self.searcher = Searcher(settings.index)
         try:
-            self.encoders = _open_encoders(self.searcher, settings)
+            self.models = Models(self.searcher, settings)
         except BaseException:
             self.searcher.close()
             raise
-        self._workers = Workers(self.encoders.size, keep_to_one_thread)
+        self._workers = Workers(self.models.current.size, keep_to_one_thread)
         self._files = ThreadPoolExecutor(4, thread_name_prefix="files")  # pictures never wait behind searches
         self._writes = ThreadPoolExecutor(1, thread_name_prefix="write")  # writers of an index take turns anyway
-        self._maintenance = Maintenance(self.searcher, settings.housekeeping_seconds)
+        self.stopping = False  # set by the server once it is told to stop
+        self._fault: str | None = None  # what the last probe found
+        self._duties = (
+            Maintenance(self.searcher, settings.housekeeping_seconds),
+            Duty("models", self.models.prepare, _LOOK_SECONDS),
+            Duty("probe", self._probe, settings.probe_seconds, at_once=False),
+        )
         self.gates = Gates(settings.waiting, settings.writes_waiting)
-        self._swapping = threading.Lock()
 
     def close(self) -> None:
         """Let running work end, then let go of the index."""
-        self._maintenance.close()
+        for duty in self._duties:
+            duty.close()
         self._writes.shutdown(cancel_futures=True)
         self._workers.close()
         self._files.shutdown(cancel_futures=True)
@@ -96,20 +96,31 @@ class Engine:
         return await self._workers.run(lambda: self._with_encoder(work), self.settings.deadline_seconds)
 
     def _with_encoder(self, work: Callable[[Encoder, Searcher], Result]) -> Result:
-        encoders = self.encoders
-        try:
-            with encoders.borrow() as encoder:
-                return work(encoder, self.searcher)
-        except ModelMismatchError:  # another model's generation answers now
-            with self._swap(encoders).borrow() as encoder:
-                return work(encoder, self.searcher)
+        for _ in range(_SWAPS):
+            try:
+                with self.models.current.borrow() as encoder:
+                    return work(encoder, self.searcher)
+            except ModelMismatchError:  # another model's generation answers now
+                self.models.follow()
+        with self.models.current.borrow() as encoder:
+            return work(encoder, self.searcher)
 
-    def _swap(self, old: EncoderPool) -> EncoderPool:
-        """Encoders of the active generation's model; whoever comes first loads them, the others wait."""
-        with self._swapping:
-            if self.encoders is old:
-                self.encoders = _open_encoders(self.searcher, self.settings)
-            return self.encoders
+    async def find_fault(self) -> str | None:
+        """Why no search should be sent here now, or None: what `/readyz` says.
+
+        The encoders' part is what the last probe found, so that asking costs next to nothing. Raises IndexDataError
+        or an OSError where the index can not be read now.
+        """
+        if self.stopping:
+            return "the service is stopping"
+        if self._fault is None:
+            await self.ask(lambda searcher: searcher.info())
+        return self._fault
+
+    def _probe(self) -> None:
+        self._fault = self.models.probe()
+        if self._fault is not None:
+            _log.warning("%s", self._fault)
 
     async def write(self, change: Callable[[IndexEditor], Result]) -> Result:
         """Change the index; what `change` did is durable, and found by every search, when this returns.
@@ -121,14 +132,9 @@ class Engine:
 
         def apply() -> Result:
             with CatalogWriter(self.searcher.layout.catalog) as catalog:
-                return change(IndexEditor(self.searcher.layout, catalog, encoders=self._current_encoders))
+                return change(IndexEditor(self.searcher.layout, catalog, encoders=self.models.follow))
 
         return await self._run(self._writes, apply)
-
-    def _current_encoders(self) -> EncoderPool:
-        encoders = self.encoders
-        active = self.searcher.generation.model_id
-        return encoders if encoders.bundle.manifest.model_id == active else self._swap(encoders)
 
     async def read_picture(self, item: int, *, thumbnail: bool) -> tuple[PictureFile, str]:
         """An item's picture or thumbnail, and its content hash. Raises ItemNotFoundError or OriginalMissingError."""

@@ -60,6 +60,10 @@ class WorkerDiedError(errors.CrossmatchError):
     """The thread that had the request ended, or the service does."""
 
 
+class NotReadyError(errors.CrossmatchError):
+    """No search should be sent here now."""
+
+
 class EncoderSickError(errors.CrossmatchError):
     """No encoder gives the vectors that it should."""
 
@@ -111,6 +115,7 @@ RETRY_SECONDS: Mapping[type[errors.CrossmatchError], int] = {
     BusyError: 1,
     DeadlineError: 1,
     WorkerDiedError: 1,
+    NotReadyError: 5,
     EncoderSickError: 5,
 }
 _UNANSWERED = "the index can not answer now; the service's log says why"

@@ -19,6 +19,7 @@ class Settings:
     writes_waiting: int = 16  # writes that may wait or run at once, likewise
     deadline_seconds: float = 10.0  # that a request may wait for a thread before it is refused; what runs is finished
     upload_seconds: float = 60.0  # that one body may take to come in
+    probe_seconds: float = 10.0  # between two looks at whether each encoder still gives the right vector
     housekeeping_seconds: float = 5.0  # between looks at whether enough has changed for a new snapshot
     limits: ImageLimits = field(default_factory=ImageLimits)  # of one picture
     access: Access = field(default_factory=Access)  # who may ask

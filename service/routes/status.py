@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from service.answers import Building, Health, IndexAnswer
-from service.problems import describe_problems
+from service.problems import NotReadyError, describe_problems
 from service.routes import EngineDependency
 
 router = APIRouter(tags=["status"])
@@ -34,6 +34,7 @@ async def read_health() -> Health:
 
 @router.get("/readyz", responses=describe_problems(503), summary="Whether it can answer searches")
 async def read_readiness(engine: EngineDependency) -> Health:
-    """Yes once the index is open and a golden picture came out right; 503 if the index can not be read now."""
-    await engine.ask(lambda searcher: searcher.info())
+    """Yes while the index can be read and every encoder gives a golden picture's vector; 503 with the reason if not."""
+    if (reason := await engine.find_fault()) is not None:
+        raise NotReadyError(reason)
     return Health(status="ready")

@@ -65,8 +65,8 @@ def test_every_encoder_has_run_before_the_first_query(drawn_index: Path, monkeyp
         return original(encoder, pixels)
 
     monkeypatch.setattr(Encoder, "encode", count)
-    with Engine(Settings(drawn_index, threads=3)) as engine:
-        assert engine.encoders.size == 3
+    with Engine(Settings(drawn_index, threads=3, probe_seconds=60)) as engine:
+        assert engine.models.current.size == 3
         assert len(set(ran)) == len(ran) == 3
 
 

@@ -1,0 +1,38 @@
+"""What is about to answer is said while it is, and no longer: not by a process that was killed either."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from index.announcement import announcing, read_announced
+from index.layout import Layout
+
+
+def test_said_while_it_lasts_and_by_the_first(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    assert read_announced(layout) is None
+    for name in ("0001-a", "0002-b"):
+        with announcing(layout, name):
+            assert read_announced(layout) == name
+            with announcing(layout, "other"):
+                assert read_announced(layout) == name
+            assert read_announced(layout) == name
+        assert read_announced(layout) is None
+
+
+def test_a_killed_process_says_nothing(tmp_path: Path) -> None:
+    code = (
+        "import sys, time, pathlib\nfrom index.announcement import announcing\nfrom index.layout import Layout\n"
+        f"with announcing(Layout(pathlib.Path({str(tmp_path)!r})), '0001-a'):\n"
+        "    print('said', flush=True)\n    time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"said\n"
+        assert read_announced(Layout(tmp_path)) == "0001-a"
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
+    assert read_announced(Layout(tmp_path)) is None
