@@ -6,12 +6,17 @@ here: wording. Not: names of commands, flags and JSON fields, which are a contra
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from index.terminal import print_facts, print_json, print_note, progress_bar
+
+if TYPE_CHECKING:
+    from index.searcher import Searcher
 
 IndexOption = Annotated[Path, typer.Option("--index", help="The index folder.", metavar="DIR", show_default=False)]
 ModelOption = Annotated[Path, typer.Option("--model", help="A model bundle.", metavar="BUNDLE", show_default=False)]
@@ -84,12 +89,41 @@ def search(
         list[Path] | None,
         typer.Argument(metavar="IMAGE...", help="A picture file; several are views of one thing.", show_default=False),
     ] = None,
-    key: Annotated[
-        str | None, typer.Option("--key", help="Search by an item that is there, itself left out.", show_default=False)
+    keys: Annotated[
+        list[str] | None,
+        typer.Option("--key", help="Search by an item that is there, itself left out; repeatable.", show_default=False),
+    ] = None,
+    negative: Annotated[
+        list[Path] | None,
+        typer.Option("--negative", help="A picture that results should not look like; repeatable.", show_default=False),
+    ] = None,
+    negative_keys: Annotated[
+        list[str] | None,
+        typer.Option("--negative-key", help="An item that results should not look like.", show_default=False),
+    ] = None,
+    strategy: Annotated[
+        str, typer.Option("--strategy", help="How several pictures are put together: average or best.")
+    ] = "average",
+    crop: Annotated[
+        str | None,
+        typer.Option("--crop", help="Search by this part of the one picture: x,y,w,h in pixels.", show_default=False),
     ] = None,
     k: Annotated[int, typer.Option("-k", help="How many items to return.", min=1, max=1000)] = 10,
     min_score: Annotated[
         float | None, typer.Option("--min-score", help="Leave out items below this cosine.", show_default=False)
+    ] = None,
+    min_probability: Annotated[
+        float | None,
+        typer.Option(
+            "--min-probability",
+            help="Leave out less probable items; needs a calibration.",
+            min=0,
+            max=1,
+            show_default=False,
+        ),
+    ] = None,
+    cursor: Annotated[
+        str | None, typer.Option("--cursor", help="Go on after a page: its next_cursor.", show_default=False)
     ] = None,
     json: JsonOption = False,
 ) -> None:
@@ -101,30 +135,34 @@ def search(
         crossmatch search photo.jpg --index products.index -k 5
         crossmatch search front.jpg back.jpg --index products.index --json
         crossmatch search --key Tomato/1.jpg --index products.index --min-score 0.8
+        crossmatch search shirt.jpg --negative striped.jpg --crop 40,0,300,400 --index products.index
     """
     import time
 
+    from index.crops import parse_crop
     from index.encoder import Encoder
-    from index.errors import ItemNotFoundError, UsageError
-    from index.searcher import Bounds, Searcher, combine_views
+    from index.errors import UsageError
+    from index.queries import Bounds, Page, Query, parse_strategy
+    from index.searcher import Searcher
 
-    if bool(images) == (key is not None):
-        raise UsageError(
-            "nothing to search by, or too much", expected="picture files, or --key", found=f"{images}, {key}"
-        )
-    bounds = Bounds(min_score)
+    if not (images or keys):
+        raise UsageError("nothing to search by", expected="picture files, or --key", found="neither")
+    part = parse_crop(crop) if crop is not None else None
+    if part is not None and len(images or []) != 1:
+        raise UsageError("a crop is of one picture", expected="one picture file", found=len(images or []))
     with Searcher(index) as searcher:
-        if images:
-            encoder = Encoder(searcher.read_bundle())
-            started = time.perf_counter()
-            query = combine_views([encoder.encode_file(image) for image in images])
-            result = searcher.search(query, k, model=encoder.bundle.manifest.model_id, bounds=bounds)
-        else:
-            item = searcher.find_item(str(key))
-            if item is None:
-                raise ItemNotFoundError("no such item", where=index, expected="the key of an item", found=repr(key))
-            started = time.perf_counter()
-            result = searcher.search_item(item.id, k, bounds)
+        positive_ids, negative_ids = (tuple(_find_ids(searcher, each or [])) for each in (keys, negative_keys))
+        encoder = Encoder(searcher.read_bundle()) if images or negative else None
+        started = time.perf_counter()
+        query = Query(positive_ids=positive_ids, negative_ids=negative_ids, strategy=parse_strategy(strategy))
+        if encoder is not None:
+            query = replace(
+                query,
+                positives=tuple(encoder.encode_file(image, part) for image in images or []),
+                negatives=tuple(encoder.encode_file(image) for image in negative or []),
+                model=encoder.bundle.manifest.model_id,
+            )
+        result = searcher.ask(query, Page(k, cursor), Bounds(min_score, min_probability=min_probability))
         took_ms = (time.perf_counter() - started) * 1000
     if json:
         print_json(result.to_json(took_ms))
@@ -132,6 +170,18 @@ def search(
     for place, match in enumerate(result.matches, start=1):
         typer.echo(f"{place:>4}  {match.score:.4f}  {match.item.label or '-'}  {match.item.key}")
     print_note(f"{len(result.matches)} of {result.index.size} items in {took_ms:.0f} ms")
+
+
+def _find_ids(searcher: Searcher, keys: list[str]) -> Iterator[int]:
+    """The ids of items. Raises ItemNotFoundError with the first key that is not there."""
+    from index.errors import ItemNotFoundError
+
+    for key in keys:
+        item = searcher.find_item(key)
+        if item is None:
+            where = searcher.layout.folder
+            raise ItemNotFoundError("no such item", where=where, expected="the key of an item", found=repr(key))
+        yield item.id
 
 
 def evaluate(

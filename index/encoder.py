@@ -14,7 +14,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from index.bundle import Bundle, Golden, read_golden
-from index.errors import BundleFormatError, GoldenMismatchError, ImageError, VectorError
+from index.crops import Crop
+from index.errors import BundleFormatError, GoldenMismatchError, ImageError, UsageError, VectorError
 from index.images import ImageLimits, read_bytes
 from index.preprocess import preprocess_bytes
 from index.types import Vectors, unit_vectors
@@ -48,17 +49,20 @@ class Encoder:
             )
         return np.asarray(unit_vectors(output, where=self.bundle.model_path)[0])
 
-    def encode_file(self, path: Path) -> Vectors:
-        """(d,) float32 unit vector of a picture file. Raises ImageError or VectorError with its path."""
+    def encode_file(self, path: Path, crop: Crop | None = None) -> Vectors:
+        """(d,) float32 unit vector of a picture file. Raises ImageError, VectorError or UsageError with its path."""
         data = read_bytes(path, self.limits)
         try:
-            return self.encode_bytes(data)
-        except (ImageError, VectorError) as error:
+            return self.encode_bytes(data, crop)
+        except (ImageError, VectorError, UsageError) as error:
             raise error.at(path) from error
 
-    def encode_bytes(self, data: bytes) -> Vectors:
-        """(d,) float32 unit vector of the bytes of a picture file. Raises ImageError or VectorError."""
-        return self.encode(preprocess_bytes(data, self.bundle.manifest.preprocessing, self.limits))
+    def encode_bytes(self, data: bytes, crop: Crop | None = None) -> Vectors:
+        """(d,) float32 unit vector of the bytes of a picture file, or of a part of the picture.
+
+        Raises ImageError or VectorError, and UsageError for a crop that is not inside the picture.
+        """
+        return self.encode(preprocess_bytes(data, self.bundle.manifest.preprocessing, self.limits, crop))
 
 
 def open_session(path: Path, threads: int = 1) -> ort.InferenceSession:

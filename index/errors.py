@@ -3,6 +3,8 @@
     CrossmatchError                 something failed: exit code 1
      |- UsageError                  called wrongly: exit code 2
      |   |- SourceError             a folder, manifest or data set that can not be read as one
+     |   |- CursorError             a text that is no cursor, or another search's
+     |   |- CursorExpiredError      a cursor of a generation that answers no more
      |   `- IndexExistsError        building where an index already is
      |- RefusedError                refused by the gate: exit code 3
      |- ImageError                  bytes that are no picture we accept
@@ -86,6 +88,14 @@ class UsageError(CrossmatchError):
 
 class SourceError(UsageError):
     """A folder, manifest or data set that can not be read as one."""
+
+
+class CursorError(UsageError):
+    """A text that is no cursor, or another search's."""
+
+
+class CursorExpiredError(UsageError):
+    """A cursor of a generation that answers no more."""
 
 
 class IndexExistsError(UsageError):

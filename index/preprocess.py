@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
+from index.crops import Crop
 from index.images import ImageLimits, decode
 
 _FILTERS = {
@@ -54,8 +55,17 @@ class Preprocessing(BaseModel):
             raise ValueError("std must be positive")
 
 
-def preprocess_bytes(data: bytes, rule: Preprocessing, limits: ImageLimits) -> NDArray[np.float32]:
-    """(3, s, s) float32 from the bytes of a picture file. Raises what `images.decode` raises."""
+def preprocess_bytes(
+    data: bytes, rule: Preprocessing, limits: ImageLimits, crop: Crop | None = None
+) -> NDArray[np.float32]:
+    """(3, s, s) float32 from the bytes of a picture file, or of a part of it.
+
+    Raises what `images.decode` raises, and UsageError for a crop that is not inside the picture.
+    """
+    if crop is not None:
+        whole = decode(data, limits)
+        if not crop.covers(whole.size):
+            return preprocess(crop.cut(whole), rule)
     return preprocess(decode(data, limits, reduce_to=reduce_to(rule)), rule)
 
 

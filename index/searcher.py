@@ -10,31 +10,26 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
 from index.bundle import Bundle, read_bundle
+from index.calibration import Calibration, read_calibration
 from index.catalog import Generation, PictureRecord, Snapshot, SourceState
 from index.encoder import Encoder
-from index.errors import ModelMismatchError, UsageError, VectorError
+from index.errors import ModelMismatchError
+from index.finding import Asked, find_page
 from index.layout import Layout
-from index.types import IndexInfo, Item, Match, SearchResult, Vectors, check_unit_vectors, score_pairs, unit_vectors
-from index.view import View, find_candidates
+from index.manifest import read_manifest
+from index.queries import Bounds, Page, Query, combine_views, make_probes
+from index.types import IndexInfo, Item, SearchResult, Vectors
+from index.view import View
 from index.view_keeper import ViewKeeper
 
-MAX_K = 1000
 _PAGE = 1000  # items read at a time
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """What may be among the results."""
-
-    min_score: float | None = None  # cosine below which items are left out
-    exclude: frozenset[int] = frozenset()  # ids of items that are left out
 
 
 _ANY = Bounds()
@@ -47,6 +42,7 @@ class Searcher:
         """Raises IndexDataError if the folder holds no index that this program reads."""
         self.layout = Layout(folder)
         self._keeper = ViewKeeper(self.layout)
+        self._calibrations: dict[str, Calibration | None] = {}
         try:
             self.info()
         except BaseException:
@@ -67,42 +63,51 @@ class Searcher:
 
     # Questions
 
-    def search(self, query: Vectors, k: int, *, model: str, bounds: Bounds = _ANY) -> SearchResult:
-        """The items nearest to a unit vector (d,) float32 that `model` (an id) made: min(k, matches), best first.
+    def ask(self, query: Query, page: Page, bounds: Bounds = _ANY) -> SearchResult:
+        """The items nearest to what is asked for, best first: min(k, matches), and a cursor where there are more.
 
-        Raises UsageError for a k outside 1..1000, ModelMismatchError if the index is another model's, and VectorError
-        for a vector of another size.
+        Raises UsageError for a k outside 1..1000, more than 10,000 results deep, nothing to be near to, a cursor that
+        does not fit (CursorError, CursorExpiredError) or `min_probability` where there are no probabilities;
+        ModelMismatchError if the index is another model's; VectorError for a vector of another size, or a sum of
+        length 0; ItemNotFoundError for an id that names none.
         """
         with self._keeper.caught_up() as view:
-            if view.generation.model_id != model:
-                raise ModelMismatchError(
-                    "the index holds another model's vectors",
-                    where=self.layout.folder,
-                    expected=f"model {view.generation.model_id[:12]}...",
-                    found=f"{model[:12]}...",
-                )
-            return self._search(view, query, k, bounds)
+            self._check_model(view, query.model)
+            positives = [*query.positives, *self._vectors_of(view, query.positive_ids)]
+            negatives = [*query.negatives, *self._vectors_of(view, query.negative_ids)]
+            probes = make_probes(positives, negatives, query.strategy, view.generation.embedding_size)
+            asked = Asked(probes, replace(bounds, exclude=bounds.exclude | query.ids), page)
+            matches, more = find_page(view, self._keeper.catalog, asked, self._calibration_of(view.generation))
+            return SearchResult(matches, self._info(view), more)
+
+    def search(self, query: Vectors, k: int, *, model: str, bounds: Bounds = _ANY) -> SearchResult:
+        """The items nearest to one unit vector (d,) float32 that `model` (an id) made. Raises what `ask` does."""
+        return self.ask(Query((query,), model=model), Page(k), bounds)
 
     def search_item(self, item: int, k: int, bounds: Bounds = _ANY) -> SearchResult:
-        """The items nearest to one that is there, itself excluded. Raises ItemNotFoundError or UsageError."""
-        with self._keeper.caught_up() as view:
-            picture = self._keeper.catalog.picture_of_item(item)
-            query = view.rows.read(np.array([picture.id], dtype=np.int64))[0]
-            return self._search(view, query, k, replace(bounds, exclude=bounds.exclude | {item}))
+        """The items nearest to one that is there, itself excluded. Raises what `ask` does."""
+        return self.ask(Query(positive_ids=(item,)), Page(k), bounds)
 
-    def _search(self, view: View, query: Vectors, k: int, bounds: Bounds) -> SearchResult:
-        if not 1 <= k <= MAX_K:
-            raise UsageError("k is out of range", expected=f"1 to {MAX_K}", found=k)
-        if query.shape != (view.generation.embedding_size,):
-            raise VectorError("wrong size", expected=f"({view.generation.embedding_size},)", found=query.shape)
-        check_unit_vectors(query[None])
-        pictures = find_candidates(view, query, k + len(bounds.exclude))
-        scores = score_pairs(view.rows.read(pictures), query)
-        items = self._keeper.catalog.items_of_pictures(pictures)
-        ranked = rank(pictures.tolist(), scores.tolist(), items)
-        least = -2.0 if bounds.min_score is None else bounds.min_score
-        found = [match for match in ranked if match.item.id not in bounds.exclude and match.score >= least]
-        return SearchResult(tuple(found[:k]), self._info(view))
+    def _check_model(self, view: View, model: str | None) -> None:
+        if model is not None and view.generation.model_id != model:
+            raise ModelMismatchError(
+                "the index holds another model's vectors",
+                where=self.layout.folder,
+                expected=f"model {view.generation.model_id[:12]}...",
+                found=f"{model[:12]}...",
+            )
+
+    def _vectors_of(self, view: View, items: Sequence[int]) -> list[Vectors]:
+        """The vector (d,) of each item's first picture. Raises ItemNotFoundError."""
+        pictures = [self._keeper.catalog.picture_of_item(item).id for item in items]
+        return list(view.rows.read(np.array(pictures, dtype=np.int64)))
+
+    def _calibration_of(self, generation: Generation) -> Calibration | None:
+        """What the bundle of a generation says, read once. Raises BundleError."""
+        if generation.name not in self._calibrations:
+            manifest = read_manifest(self.layout.model(generation.name))
+            self._calibrations[generation.name] = read_calibration(manifest)
+        return self._calibrations[generation.name]
 
     # What the index says of itself
 
@@ -178,16 +183,6 @@ class Searcher:
             return catalog.picture_of_item(item)
 
 
-def rank(pictures: list[int], scores: list[float], items: dict[int, Item]) -> list[Match]:
-    """An item a match, scored by its best picture, by descending score, equal ones by id."""
-    best: dict[int, Match] = {}
-    for picture, score in zip(pictures, scores, strict=True):
-        item = items[picture]
-        if item.id not in best or score > best[item.id].score:
-            best[item.id] = Match(item, score)
-    return sorted(best.values(), key=lambda match: (-match.score, match.item.id))
-
-
 def search_picture(searcher: Searcher, encoder: Encoder, data: bytes, k: int, bounds: Bounds = _ANY) -> SearchResult:
     """The items that look most like a picture file: what the command line and the service both call.
 
@@ -202,11 +197,3 @@ def search_views(
     """The items that look most like the mean of several pictures of one thing. Raises what `search_picture` does."""
     vectors = [encoder.encode_bytes(data) for data in views]
     return searcher.search(combine_views(vectors), k, model=encoder.bundle.manifest.model_id, bounds=bounds)
-
-
-def combine_views(vectors: Sequence[Vectors]) -> Vectors:
-    """(d,) the unit vector of the mean of unit vectors (d,) each. Raises VectorError if they cancel out."""
-    if len(vectors) == 1:
-        return vectors[0]
-    mean: Vectors = unit_vectors(np.mean(vectors, axis=0, keepdims=True))[0]
-    return mean

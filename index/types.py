@@ -33,6 +33,7 @@ class Match:
 
     item: Item
     score: float
+    probability: float | None = None  # that it is of the query's class; None where the model is not calibrated
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class SearchResult:
 
     matches: tuple[Match, ...]
     index: IndexInfo
+    next_cursor: str | None = None  # None: there are no more
 
     def to_json(self, took_ms: float) -> dict[str, Any]:
         """The answer as HTTP and `crossmatch search --json` give it; `took_ms`: milliseconds, decoding included."""
@@ -61,12 +63,14 @@ class SearchResult:
                     "key": match.item.key,
                     "label": match.item.label,
                     "score": match.score,
+                    "probability": match.probability,
                     "metadata": match.item.metadata,
                     "image_url": f"/v1/items/{match.item.id}/image",
                 }
                 for match in self.matches
             ],
             "index": {"generation": self.index.generation, "model": self.index.model, "size": self.index.size},
+            "next_cursor": self.next_cursor,
             "took_ms": round(took_ms, 3),
         }
 

@@ -14,6 +14,7 @@ class ResultAnswer(BaseModel):
     key: str = Field(description="the item's name, given by whoever indexed it")
     label: str | None
     score: float = Field(description="cosine with the query, -1 to 1")
+    probability: float | None = Field(description="that it is of the query's class; null without a calibration")
     metadata: dict[str, Any]
     image_url: str
 
@@ -31,6 +32,7 @@ class SearchAnswer(BaseModel):
 
     results: list[ResultAnswer]
     index: IndexState
+    next_cursor: str | None = Field(description="what `cursor` is for the next page; null: there are no more")
     took_ms: float = Field(description="milliseconds from the picture's bytes to this answer")
 
 

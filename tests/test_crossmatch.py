@@ -108,10 +108,15 @@ def test_called_wrongly(arguments: list[str], complaint: str, capsys: pytest.Cap
     assert "--help`" in err
 
 
-def test_a_search_by_nothing_or_by_two_things(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in ([], ["a.jpg", "--key", "a"]):
+def test_a_search_that_can_not_be_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, complaint in (
+        ([], "nothing to search by"),
+        (["--negative", "a.jpg"], "nothing to search by"),
+        (["a.jpg", "--crop", "0,0,1"], "not a crop"),
+        (["a.jpg", "b.jpg", "--crop", "0,0,1,1"], "a crop is of one picture"),
+    ):
         assert crossmatch.run(["search", "--index", "x", *arguments]) == 2
-        assert capsys.readouterr().err.startswith("crossmatch: nothing to search by, or too much")
+        assert capsys.readouterr().err.startswith(f"crossmatch: {complaint}")
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

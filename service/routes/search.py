@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
-from index.searcher import MAX_K, search_views
+from index.queries import MAX_K
+from index.searcher import search_views
 from service.answers import SearchAnswer
 from service.problems import describe_problems
 from service.routes import EngineDependency

@@ -13,7 +13,9 @@ import pytest
 
 import crossmatch
 from index.bundle import Bundle
+from index.crops import Crop
 from index.encoder import Encoder
+from index.queries import Page, Query, Strategy
 from index.searcher import Searcher, search_picture
 
 Output = pytest.CaptureFixture[str]
@@ -61,6 +63,39 @@ class TestInfo:
         assert (fields["unsealed"], fields["removed_unsealed"]) == (0, 0)
         assert fields["sources"] == [{"name": str(drawn_pictures), "listed": 24, "complete": True}]
 
+    def test_options_decide_what_is_asked(self, built: Path, drawn_pictures: Path, capsys: Output) -> None:
+        red, blue = (str(drawn_pictures / name) for name in ("red/red-1.jpg", "blue/blue-1.jpg"))
+        near = ["search", red, "--key", "blue/blue-2.png", "--negative", blue, "--negative-key", "green/green-1.jpg"]
+        where = ["--index", str(built), "-k", "5"]
+        with Searcher(built) as searcher:
+            encoder = Encoder(searcher.read_bundle())
+            ids = [one.id for key in ("blue/blue-2.png", "green/green-1.jpg") if (one := searcher.find_item(key))]
+            for strategy in Strategy:
+                query = Query(
+                    (encoder.encode_file(Path(red)),),
+                    (encoder.encode_file(Path(blue)),),
+                    (ids[0],),
+                    (ids[1],),
+                    strategy,
+                    encoder.bundle.manifest.model_id,
+                )
+                expected = searcher.ask(query, Page(5))
+                answer = run_json(capsys, *near, "--strategy", strategy.value, *where)
+                assert answer["results"] == expected.to_json(0.0)["results"]
+                cursor = ["--cursor", answer["next_cursor"]]
+                more = run_json(capsys, *near, "--strategy", strategy.value, *where, *cursor)
+                everything = searcher.ask(query, Page(10)).to_json(0.0)["results"]
+                assert answer["results"] + more["results"] == everything
+            part = run_json(capsys, "search", red, "--crop", "0,0,20,30", *where)["results"]
+            cut = encoder.encode_file(Path(red), Crop(0, 0, 20, 30))
+            model = encoder.bundle.manifest.model_id
+            assert part == searcher.search(cut, 5, model=model).to_json(0.0)["results"]
+
+    def test_probabilities_need_a_calibration(self, built: Path, drawn_pictures: Path, capsys: Output) -> None:
+        image = str(drawn_pictures / "red" / "red-1.jpg")
+        line = fail(capsys, ["search", image, "--index", str(built), "--min-probability", "0.5"], 2)
+        assert "there are no probabilities where the model's bundle has no calibration" in line
+
     def test_for_people(self, built: Path, drawn_pictures: Path, capsys: Output) -> None:
         assert crossmatch.run(["index", "info", "--index", str(built)]) == 0
         facts = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
@@ -95,7 +130,8 @@ class TestSearch:
         answer = run_json(capsys, "search", str(image), "--index", str(built), "-k", str(k))
         with Searcher(built) as searcher:
             result = search_picture(searcher, Encoder(searcher.read_bundle()), image.read_bytes(), k)
-        assert list(answer) == ["results", "index", "took_ms"]
+        assert list(answer) == ["results", "index", "next_cursor", "took_ms"]
+        assert (answer["next_cursor"] is None) == (k == 1000)
         assert answer["took_ms"] > 0
         assert answer["index"] == {"generation": result.index.generation, "model": result.index.model, "size": 24}
         assert len(answer["results"]) == min(k, 24)
@@ -105,10 +141,44 @@ class TestSearch:
                 "key": match.item.key,
                 "label": match.item.label,
                 "score": match.score,  # to the last digit
+                "probability": None,
                 "metadata": {},
                 "image_url": f"/v1/items/{match.item.id}/image",
             }
         assert answer["results"][0]["key"] == "red/red-1.jpg"
+
+    def test_options_decide_what_is_asked(self, built: Path, drawn_pictures: Path, capsys: Output) -> None:
+        red, blue = (str(drawn_pictures / name) for name in ("red/red-1.jpg", "blue/blue-1.jpg"))
+        near = ["search", red, "--key", "blue/blue-2.png", "--negative", blue, "--negative-key", "green/green-1.jpg"]
+        where = ["--index", str(built), "-k", "5"]
+        with Searcher(built) as searcher:
+            encoder = Encoder(searcher.read_bundle())
+            ids = [one.id for key in ("blue/blue-2.png", "green/green-1.jpg") if (one := searcher.find_item(key))]
+            for strategy in Strategy:
+                query = Query(
+                    (encoder.encode_file(Path(red)),),
+                    (encoder.encode_file(Path(blue)),),
+                    (ids[0],),
+                    (ids[1],),
+                    strategy,
+                    encoder.bundle.manifest.model_id,
+                )
+                expected = searcher.ask(query, Page(5))
+                answer = run_json(capsys, *near, "--strategy", strategy.value, *where)
+                assert answer["results"] == expected.to_json(0.0)["results"]
+                cursor = ["--cursor", answer["next_cursor"]]
+                more = run_json(capsys, *near, "--strategy", strategy.value, *where, *cursor)
+                everything = searcher.ask(query, Page(10)).to_json(0.0)["results"]
+                assert answer["results"] + more["results"] == everything
+            part = run_json(capsys, "search", red, "--crop", "0,0,20,30", *where)["results"]
+            cut = encoder.encode_file(Path(red), Crop(0, 0, 20, 30))
+            model = encoder.bundle.manifest.model_id
+            assert part == searcher.search(cut, 5, model=model).to_json(0.0)["results"]
+
+    def test_probabilities_need_a_calibration(self, built: Path, drawn_pictures: Path, capsys: Output) -> None:
+        image = str(drawn_pictures / "red" / "red-1.jpg")
+        line = fail(capsys, ["search", image, "--index", str(built), "--min-probability", "0.5"], 2)
+        assert "there are no probabilities where the model's bundle has no calibration" in line
 
     def test_for_people(self, built: Path, drawn_pictures: Path, capsys: Output) -> None:
         assert (

@@ -15,7 +15,8 @@ from index.catalog_writer import CatalogWriter
 from index.encoder import Encoder
 from index.errors import IndexDataError, ItemNotFoundError, ModelMismatchError, UsageError, VectorError
 from index.layout import Layout
-from index.searcher import Bounds, Searcher, search_picture, search_views
+from index.queries import Bounds
+from index.searcher import Searcher, search_picture, search_views
 from index.types import Vectors
 from index.view_keeper import ViewKeeper
 from index.writer import IndexWriter

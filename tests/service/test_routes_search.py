@@ -20,9 +20,9 @@ def test_the_answer_has_exactly_the_contracts_fields(client: httpx.Client, live_
     response = client.post("/v1/search?k=3", files={"image": draw_picture("green", 9)})
     assert response.headers["content-type"] == "application/json"
     answer = response.json()
-    assert list(answer) == ["results", "index", "took_ms"]
+    assert list(answer) == ["results", "index", "next_cursor", "took_ms"]
     assert [list(result) for result in answer["results"]] == [
-        ["id", "key", "label", "score", "metadata", "image_url"]
+        ["id", "key", "label", "score", "probability", "metadata", "image_url"]
     ] * 3
     assert answer["took_ms"] > 0
     bundle = read_bundle(Layout(live_service.index).model(answer["index"]["generation"]))
