@@ -19,6 +19,7 @@ from index.generations import EncodingPlan, SwapReport, build_generation, clear_
 from index.images import ImageLimits
 from index.layout import Layout
 from index.recipes import parse_recipe
+from index.relocation import relocate
 from index.snapshot import seal_snapshot
 from index.sources import Source
 from index.synchronise import OnProgress, Synchroniser, SyncReport
@@ -60,11 +61,9 @@ def build_index(
     with building(layout), CatalogWriter(layout.catalog) as catalog:
         action = _decide(catalog, source, bundle, layout, plan)
         if action == "rebuild":
-            with catalog.writing():  # the originals are read from wherever the source's pictures lie now
-                catalog.move_source(source.name, str(source.root))
-            return BuildReport(swapped=_rebuild(layout, catalog, bundle, plan, on_progress))
+            return BuildReport(swapped=_rebuild(layout, catalog, source, bundle, plan, on_progress))
         report = _synchronise(layout, catalog, source, bundle, plan, on_progress)
-        if not report.skipped or catalog.count_items():
+        if len(report.skipped) < len(source.pictures):
             return BuildReport(synchronised=report)
         if fresh:
             _take_away(layout, catalog)
@@ -144,24 +143,36 @@ def _synchronise(
     plan: BuildPlan,
     on_progress: OnProgress | None,
 ) -> SyncReport:
+    known = _find_source(catalog, source.name)
     with catalog.writing():
-        source_id = catalog.put_source(source.name, str(source.root), len(source.pictures))
+        source_id = known.id if known else catalog.put_source(source.name, str(source.root), len(source.pictures))
         if plan.recipe is not None:
             catalog.set_recipe(catalog.active_generation(), parse_recipe(plan.recipe).name)
     pool = EncoderPool(bundle, plan.threads, plan.limits)
     report = Synchroniser(layout, catalog, pool, source, source_id).run(on_progress)
-    if catalog.count_items():
-        with catalog.writing():
+    arrived = len(report.skipped) < len(source.pictures)
+    with catalog.writing():
+        if arrived:
             catalog.complete_source(source_id)
+        elif known is None:
+            catalog.delete_source(source_id)
+    if arrived:
         seal_snapshot(layout, catalog)
     return report
 
 
 def _rebuild(
-    layout: Layout, catalog: CatalogWriter, bundle: Bundle, plan: BuildPlan, on_progress: OnProgress | None
+    layout: Layout,
+    catalog: CatalogWriter,
+    source: Source,
+    bundle: Bundle,
+    plan: BuildPlan,
+    on_progress: OnProgress | None,
 ) -> SwapReport:
     recipe = parse_recipe(plan.recipe).name if plan.recipe else catalog.active_generation().recipe
-    encoding = EncodingPlan(plan.threads, plan.limits, plan.drop_missing)
+    known = _find_source(catalog, source.name)
+    moved = relocate(catalog, known, source.root) if known and known.root != str(source.root) else None
+    encoding = EncodingPlan(plan.threads, plan.limits, plan.drop_missing, moved)
     report = build_generation(layout, catalog, bundle, recipe, encoding, on_progress)
     clear_old_generations(layout, catalog, plan.keep)
     return report
@@ -172,4 +183,9 @@ def find_complete_source(layout: Layout, name: str) -> SourceState | None:
     if not layout.is_index():
         return None
     with Catalog(layout.catalog) as catalog:
-        return next((state for state in catalog.sources() if state.name == name and state.complete), None)
+        state = _find_source(catalog, name)
+    return state if state and state.complete else None
+
+
+def _find_source(catalog: Catalog, name: str) -> SourceState | None:
+    return next((state for state in catalog.sources() if state.name == name), None)

@@ -89,6 +89,7 @@ class PictureRecord:
     content_hash: str
     path: str | None
     root: str | None
+    source_id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -323,7 +324,7 @@ class Catalog(Database):
 
     def _pictures(self, clause: str, *parameters: object) -> list[PictureRecord]:
         rows = self._db.execute(
-            "SELECT pictures.id, item_id, key, content_hash, path, root FROM pictures"
+            "SELECT pictures.id, item_id, key, content_hash, path, root, source_id FROM pictures"
             f" JOIN items ON items.id = item_id LEFT JOIN sources ON sources.id = source_id {clause}",
             parameters,
         )

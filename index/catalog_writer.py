@@ -114,6 +114,12 @@ class CatalogWriter(Catalog):
         self._db.execute("UPDATE sources SET root = ? WHERE name = ?", (root, name))
         self._stamp("sources", "name = ?", name)
 
+    def delete_source(self, source: int) -> None:
+        """A source that no item is of is forgotten."""
+        self._db.execute(
+            "DELETE FROM sources WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM items WHERE source_id = ?1)", (source,)
+        )
+
     def complete_source(self, source: int) -> None:
         """Note that all pictures of a source were indexed or skipped."""
         self._db.execute("UPDATE sources SET complete = 1 WHERE id = ?", (source,))

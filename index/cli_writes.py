@@ -276,11 +276,11 @@ def rollback(
     from index.creation import building
     from index.generations import EncodingPlan, roll_back
     from index.layout import Layout
-    from index.relocation import relocate_source
+    from index.relocation import find_only_source, relocate
 
     layout = Layout(index)
     with CatalogWriter(layout.catalog) as catalog, building(layout), progress_bar("Encoding") as on_progress:
-        if images_root is not None:
-            relocate_source(catalog, images_root)
-        report = roll_back(layout, catalog, to, EncodingPlan(threads, drop_missing=drop_missing), on_progress)
+        moved = None if images_root is None else relocate(catalog, find_only_source(catalog), images_root)
+        plan = EncodingPlan(threads, drop_missing=drop_missing, relocation=moved)
+        report = roll_back(layout, catalog, to, plan, on_progress)
     _print_swap(report.generation, report.encoded, report.dropped, index, json)

@@ -26,6 +26,7 @@ from index.errors import ImageError, IndexDataError, OriginalMissingError, Usage
 from index.images import ImageLimits
 from index.layout import Layout, write_whole
 from index.originals import locate_original, read_original
+from index.relocation import Relocation
 from index.snapshot import find_damaged_pictures, seal_snapshot
 from index.types import Vectors
 from index.writer import IndexWriter
@@ -43,6 +44,7 @@ class EncodingPlan:
     threads: int | None = None
     limits: ImageLimits = field(default_factory=ImageLimits)
     drop_missing: bool = False  # items whose original is gone are removed, instead of ending it
+    relocation: Relocation | None = None  # where a source's originals are read from; recorded with the swap
 
 
 @dataclass(frozen=True)
@@ -129,9 +131,10 @@ def activate(
             if not missing:
                 if catalog.snapshot(generation) is None:
                     seal_snapshot(layout, catalog, generation)
-                if _swap(layout, catalog, generation):
+                if _swap(layout, catalog, generation, plan.relocation):
                     break
                 continue
+            missing = plan.relocation.apply(missing) if plan.relocation else missing
             done, gone = _encode_missing(layout, pool, writer, generation, missing, on_progress)
             encoded += done
             dropped += _drop(catalog, gone, plan)
@@ -205,13 +208,15 @@ def _refuse_unmounted(gone: Sequence[PictureRecord]) -> None:
             )
 
 
-def _swap(layout: Layout, catalog: CatalogWriter, generation: Generation) -> bool:
+def _swap(layout: Layout, catalog: CatalogWriter, generation: Generation, relocation: Relocation | None) -> bool:
     """One transaction: nothing was written that the generation lacks, so it answers now. False if something was."""
     check_rows(layout, catalog, generation)
     with catalog.writing():
         if catalog.pictures_without_vector(generation):
             return False
         catalog.activate_generation(generation)
+        if relocation is not None:
+            relocation.record(catalog)
         return True
 
 

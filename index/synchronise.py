@@ -98,6 +98,7 @@ class Synchroniser:
         self._tally = _Tally()
         self._batch: list[_Step] = []
         self._unsealed = 0
+        self._arrived = False  # a picture was read, so the source is where it is said to be
 
     def run(self, on_progress: OnProgress | None = None) -> SyncReport:
         """Encode what is new or changed, move what moved, remove what vanished.
@@ -107,6 +108,8 @@ class Synchroniser:
         total = len(self._source.pictures)
         with IndexWriter(self._layout, self._catalog) as writer:
             for done, found in enumerate(self._pool.map(self._look_at, self._source.pictures, ahead=_AHEAD), start=1):
+                if not isinstance(found, SkippedPicture):
+                    self._arrive()
                 self._note(found)
                 if len(self._batch) >= _BATCH:
                     self._commit(writer)
@@ -118,6 +121,13 @@ class Synchroniser:
             while self._batch:
                 self._commit(writer)
         return self._tally.report()
+
+    def _arrive(self) -> None:
+        """Before the first write: the source is being indexed, from this root; a wrong one is never recorded."""
+        if not self._arrived:
+            with self._catalog.writing():
+                self._catalog.put_source(self._source.name, str(self._source.root), len(self._source.pictures))
+            self._arrived = True
 
     def _look_at(self, encoder: Encoder, picture: SourcePicture) -> Put | _Seen | SkippedPicture:
         """On an encoder's thread: read the file, and encode it unless its content is known."""
@@ -188,7 +198,7 @@ class Synchroniser:
     def _refuse_unreadable(self) -> None:
         """A disk that fails, or a mount of something else: no reason to remove what the source once held."""
         skipped, total = self._tally.skipped, len(self._source.pictures)
-        if any(self._vanished.values()) and len(skipped) == total:
+        if self._known and not self._arrived:
             raise SourceError(
                 f"not one of {total} files is a picture: nothing was removed",
                 where=self._source.name,

@@ -152,14 +152,14 @@ class TestWritesMeanwhile:
         swap_to = generations._swap
         calls: list[bool] = []
 
-        def write_then_swap(layout: Layout, catalog: CatalogWriter, generation: Generation) -> bool:
+        def write_then_swap(layout: Layout, catalog: CatalogWriter, generation: Generation, _: None) -> bool:
             if not calls:
                 add_picture(indexed, "added", draw_picture("white", 50))
                 with editing(indexed) as editor:
                     editor.update("red/red-0.png", ItemPatch(draw_picture("red", 51), "scarlet"))
                     editor.update("red/red-1.jpg", ItemPatch(metadata={"price": 3}))
                     editor.remove(["blue/blue-0.png", "white/white-2.png"])
-            calls.append(swap_to(layout, catalog, generation))
+            calls.append(swap_to(layout, catalog, generation, None))
             return calls[-1]
 
         monkeypatch.setattr(generations, "_swap", write_then_swap)
