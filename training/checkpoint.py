@@ -21,7 +21,9 @@ from training.config import Config
 CHECKPOINT_NAME = "checkpoint.pt"
 _VERSION = 2
 # A run may go on, or be exported again, with other values of these.
-_AFTER_TRAINING = frozenset({"evaluation", "model.pretrained_share", "data.cache_gib", "train.loader_threads"})
+_AFTER_TRAINING = frozenset(
+    {"evaluation", "calibration", "model.pretrained_share", "data.cache_gib", "train.loader_threads"}
+)
 
 
 @dataclass(frozen=True)

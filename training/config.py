@@ -171,6 +171,30 @@ class EvaluationConfig:
         Side | None, Field(description="pixels, before the centre crop; null: input_size over the crop share")
     ] = None
     every: Annotated[int, Field(ge=1, description="epochs between looks at the held-out classes")] = 1
+    seen: Annotated[
+        bool, Field(description="measure as many classes that were trained on beside the held-out or test classes")
+    ] = True
+    test: Annotated[
+        bool, Field(description="at the end, evaluate the exported bundle once on the data set's own test classes")
+    ] = False
+
+
+@dataclass(frozen=True)
+class CalibrationConfig:
+    """How scores become probabilities: by the held-out classes or, where none are held out, by folds."""
+
+    folds: Annotated[
+        int,
+        Field(ge=0, description="0: none; K: K more trainings, each without a K-th of the classes; needs holdout 0"),
+    ] = 0
+    prior: Annotated[
+        float, Field(gt=0.0, le=1.0, description="share of future queries whose class is in the gallery")
+    ] = 0.5
+
+    def __post_init__(self) -> None:
+        """One fold would leave nothing to train on."""
+        if self.folds == 1:
+            raise ValueError("folds must be 0, or 2 and more")
 
 
 @dataclass(frozen=True)
@@ -185,6 +209,7 @@ class Config:
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
 
     def as_dict(self) -> dict[str, Any]:
         """Nested dictionaries of plain values, as they go into checkpoints and manifests."""

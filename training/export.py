@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from index.bundle import MODEL_NAME, Bundle, BundleDescription
+from index.calibration import Calibration
 from index.encoder import open_session
 from index.errors import BundleError
 from index.golden_pictures import draw_golden_pictures
@@ -83,9 +84,12 @@ class Exporter:
             created_with=installed_versions(*_TOOLS),
         )
 
-    def seal(self, output: Path, evaluation: dict[str, Any] | None = None) -> Bundle:
+    def seal(
+        self, output: Path, evaluation: dict[str, Any] | None = None, calibration: Calibration | None = None
+    ) -> Bundle:
         """The bundle at `output`, whole or not at all. Raises UsageError where something is in the way."""
-        return seal_bundle(output, self._files, replace(self._description, evaluation=evaluation))
+        description = replace(self._description, evaluation=evaluation, calibration=calibration)
+        return seal_bundle(output, self._files, description)
 
 
 def export_bundle(embedder: Embedder, plan: ExportPlan, output: Path) -> Bundle:

@@ -1,21 +1,22 @@
 """A training run from a configuration to an evaluated bundle: what is in the folder RUN, and in which order it comes.
 
-Read data -> build the model -> epochs, each with a checkpoint and a look at the held-out classes -> export ->
-evaluate the export. Given again, the same command goes on after the last whole epoch.
+Read data -> build the model -> epochs, each with a checkpoint and a look at the held-out classes -> the same without
+each fold of classes, where folds are asked for -> `training.finishing`. Given again, the same command goes on after the
+last whole epoch.
 """
 
 from __future__ import annotations
 
 import copy
+import re
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from index.bundle import Bundle
 from index.errors import UsageError
 from index.manifest import TrainingData
 from index.model_export import installed_versions
@@ -23,39 +24,23 @@ from index.preprocess import Preprocessing
 from index.terminal import print_note, progress_bar
 from training.backbones import Backbone, build_backbone
 from training.batches import BatchLoader
+from training.calibration import BestMatches, join_matches
 from training.checkpoint import CHECKPOINT_NAME, RunIdentity, read_checkpoint, save_checkpoint
 from training.config import Config
 from training.data import TrainingSet, data_digest, read_training_set
-from training.export import Exporter, ExportPlan, export_bundle
+from training.examination import examine
+from training.export import ExportPlan, export_bundle
+from training.finishing import BUNDLE_NAME, RunResult, Trained, finish, print_figures
+from training.folds import split_classes
 from training.loop import Trainer
 from training.losses.registry import Shape, build_criterion
 from training.metrics_log import METRICS_NAME, MetricsLog
 from training.model import Embedder, Learner, build_embedder, interpolate_weights
 from training.picture_cache import PictureCache
-from training.validation import Figures, validate
+from training.validation import check_test, held_out_protocols, validate
 
-BUNDLE_NAME = "bundle"
 _OWN = frozenset({BUNDLE_NAME, METRICS_NAME, CHECKPOINT_NAME, Path(CHECKPOINT_NAME).with_suffix(".tmp").name})
 _TOOLS = ("crossmatch", "torch", "torchvision", "timm", "numpy", "pillow")
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What a run leaves."""
-
-    bundle: Bundle
-    epochs: int
-    held_out: Figures  # empty where no class was held out
-
-    def to_json(self) -> dict[str, Any]:
-        """What `crossmatch train --json` prints."""
-        manifest = self.bundle.manifest
-        return {
-            "bundle": str(self.bundle.folder),
-            "model": manifest.model_id,
-            "epochs": self.epochs,
-            "held_out": self.held_out or None,
-        }
 
 
 @dataclass(frozen=True)
@@ -77,10 +62,34 @@ def train_bundle(config: Config, output: Path) -> RunResult:
     not finite. KeyboardInterrupt leaves the checkpoint of the last whole epoch.
     """
     _check_output(output)
-    trainer, prepared = prepare_run(config, read_training_set(config.data), output)
+    check_test(config)
+    data = read_training_set(config.data)
+    folds = () if data.held_out or not config.calibration.folds else tuple(split_classes(data, config))
+    trained = _train(config, data, output)
+    return finish(trained, _score_folds(config, folds, output), output)
+
+
+def _score_folds(config: Config, folds: Sequence[TrainingSet], output: Path) -> BestMatches | None:
+    """Train once for each fold without its classes, and let them ask that model; None where there are no folds."""
+    quiet = replace(config, evaluation=replace(config.evaluation, every=config.train.epochs))
+    matches = []
+    for number, fold in enumerate(folds, start=1):
+        print_note(f"fold {number} of {len(folds)}: without {len(fold.held_out_classes)} classes")
+        trained = _train(quiet, fold, output / f"fold-{number}")
+        with tempfile.TemporaryDirectory(prefix="crossmatch-") as folder:
+            bundle = export_bundle(trained.embedder, trained.plan, Path(folder) / BUNDLE_NAME)
+            [found] = examine(bundle, fold.name, "held_out", held_out_protocols(fold)[:1])
+        matches.append(found.best_matches())
+    return join_matches(matches) if matches else None
+
+
+def _train(config: Config, data: TrainingSet, output: Path) -> Trained:
+    """All epochs, from the checkpoint in `output` where there is one."""
+    trainer, prepared = prepare_run(config, data, output)
     output.mkdir(parents=True, exist_ok=True)
     _run_epochs(trainer, prepared, output)
-    return _finish(trainer, prepared, output)
+    plan = ExportPlan(prepared.backbone, prepared.test_rule, _describe_training(prepared))
+    return Trained(config, data, _final_embedder(trainer, prepared), plan, trainer.epochs_done)
 
 
 def prepare_run(config: Config, data: TrainingSet, output: Path) -> tuple[Trainer, Prepared]:
@@ -105,7 +114,7 @@ def _check_output(output: Path) -> None:
     """Refuse a folder with anything in it that is not a run's."""
     strange = output if output.is_file() else None
     if output.is_dir():
-        strange = next((path for path in sorted(output.iterdir()) if path.name not in _OWN), None)
+        strange = next((path for path in sorted(output.iterdir()) if not _is_own(path.name)), None)
     if strange:
         raise UsageError(
             "the output is in the way",
@@ -113,6 +122,10 @@ def _check_output(output: Path) -> None:
             expected="a new folder, or a run to go on with",
             remedy="choose another --output",
         )
+
+
+def _is_own(name: str) -> bool:
+    return name in _OWN or re.fullmatch(r"fold-\d+", name) is not None
 
 
 def _choose_rules(config: Config, backbone: Backbone) -> tuple[Preprocessing, Preprocessing]:
@@ -150,7 +163,7 @@ def _what_is_saved(epochs_done: int, path: Path) -> str:
 
 
 def _look_at_held_out(trainer: Trainer, prepared: Prepared, log: MetricsLog) -> None:
-    """Figures of the model as it would be exported now; the last epoch's are `_finish`'s."""
+    """Figures of the model as it would be exported now; the last epoch's are `finish`'s."""
     config, epoch = prepared.config, trainer.epochs_done
     if not prepared.data.held_out or epoch % config.evaluation.every or epoch == config.train.epochs:
         return
@@ -159,23 +172,7 @@ def _look_at_held_out(trainer: Trainer, prepared: Prepared, log: MetricsLog) -> 
         bundle = export_bundle(_final_embedder(trainer, prepared), plan, Path(folder) / BUNDLE_NAME)
         figures = validate(bundle, prepared.data)
     log.write("validation", epoch, protocols=figures)
-    _print_figures(figures)
-
-
-def _finish(trainer: Trainer, prepared: Prepared, output: Path) -> RunResult:
-    """Export, measure the export, and write the figures into its manifest, which leaves the model id as it is."""
-    plan = ExportPlan(prepared.backbone, prepared.test_rule, _describe_training(prepared))
-    with tempfile.TemporaryDirectory(prefix="crossmatch-") as files:
-        exporter = Exporter(_final_embedder(trainer, prepared), plan, Path(files))
-        bundle = exporter.seal(output / BUNDLE_NAME)
-        figures = validate(bundle, prepared.data)
-        if figures:
-            classes = list(prepared.data.held_out_classes)
-            bundle = exporter.seal(output / BUNDLE_NAME, {"held_out_classes": classes, "held_out": figures})
-            with MetricsLog(output / METRICS_NAME, trainer.epochs_done) as log:
-                log.write("validation", trainer.epochs_done, protocols=figures)
-            _print_figures(figures)
-    return RunResult(bundle, trainer.epochs_done, figures)
+    print_figures("held-out classes", figures)
 
 
 def _final_embedder(trainer: Trainer, prepared: Prepared) -> Embedder:
@@ -199,9 +196,3 @@ def _describe_training(prepared: Prepared) -> TrainingData:
         config=identity.as_dict()["config"],
         versions=installed_versions(*_TOOLS),
     )
-
-
-def _print_figures(figures: Figures) -> None:
-    for name, fields in figures.items():
-        recall = fields["recall"]["1"]
-        print_note(f"held-out classes, {name}: R@1 {recall:.3f}, MAP@R {fields['map_at_r']:.3f}")

@@ -9,16 +9,22 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from index.bundle import Bundle, read_bundle
+from index.datasets import grocery
 from index.encoder import Encoder, verify_golden
 from index.errors import UsageError
+from tests.drawn_pictures import COLOURS, write_drawn_pictures
+from training import finishing, run
 from training.backbones import build_backbone
 from training.config import Config
 from training.loop import Trainer
 from training.run import train_bundle
 
+GROCERY = Path(__file__).resolve().parents[3] / "shared" / "data" / "grocery"
 
-def read_rows(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def test_a_run_from_pictures_to_an_evaluated_bundle(tmp_path: Path, make_config: Callable[..., Config]) -> None:
@@ -40,6 +46,126 @@ def test_a_run_from_pictures_to_an_evaluated_bundle(tmp_path: Path, make_config:
         ("step", 2), ("step", 2), ("epoch", 2), ("validation", 2),
     ]  # fmt: skip
     assert rows[-1]["protocols"] == manifest.evaluation["held_out"] == result.held_out
+
+
+def test_classes_trained_on_are_measured_beside_unseen_ones(tmp_path: Path, make_config: Callable[..., Config]) -> None:
+    result = train_bundle(make_config(data__holdout=0.34, train__epochs=1), tmp_path / "run")
+    evaluation = result.bundle.manifest.evaluation
+    training = result.bundle.manifest.training
+    assert evaluation is not None
+    assert training is not None
+    assert len(evaluation["seen_classes"]) == len(evaluation["held_out_classes"]) == 2
+    assert set(evaluation["seen_classes"]) < set(training.classes)
+    for part in ("held_out", "seen"):
+        figures = evaluation[part]["self"]
+        interval = figures["intervals"]["recall@1"]
+        assert figures["queries"] == 8
+        assert interval["low"] <= figures["recall"]["1"] <= interval["high"]
+    assert "test" not in evaluation
+
+
+def test_the_held_out_classes_calibrate_the_bundle(tmp_path: Path, make_config: Callable[..., Config]) -> None:
+    pictures = write_drawn_pictures(tmp_path / "drawn", per_label=12)
+    config = make_config(data__root=str(pictures), data__holdout=0.34, train__epochs=1, calibration__prior=0.8)
+    result = train_bundle(config, tmp_path / "run")
+    calibration = result.bundle.calibration
+    assert calibration is not None
+    assert calibration.sampling.model_dump() == {
+        "source": "held_out", "data": "folder", "protocol": "self", "folds": None,
+        "classes": 2, "queries": 24, "gallery": 24, "prior": 0.8,
+    }  # fmt: skip
+    assert result.to_json()["calibration_error"] == calibration.expected_calibration_error
+
+
+def test_a_run_on_all_classes_is_calibrated_by_folds(
+    tmp_path: Path, make_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[set[str]] = []
+    examine = run.examine
+
+    def note(bundle: Bundle, data: str, part: Any, protocols: Any) -> Any:
+        assert bundle.manifest.training is not None
+        classes = set(bundle.manifest.training.classes)
+        asked = {str(picture.label) for one in protocols for picture in (*one.queries, *one.gallery)}
+        assert not classes & asked
+        trained.append(asked)
+        return examine(bundle, data, part, protocols)
+
+    monkeypatch.setattr(run, "examine", note)
+    result = train_bundle(make_config(train__epochs=1, calibration__folds=2), tmp_path / "run")
+    assert result.bundle.manifest.training is not None
+    assert set(result.bundle.manifest.training.classes) == set(COLOURS)
+    assert sorted(name for asked in trained for name in asked) == sorted(COLOURS)
+    calibration = result.bundle.calibration
+    assert calibration is not None
+    assert calibration.sampling.source == "folds"
+    assert (calibration.sampling.folds, calibration.sampling.queries, calibration.sampling.gallery) == (2, 24, 12)
+    assert {path.name for path in (tmp_path / "run").iterdir()} >= {"fold-1", "fold-2", "bundle"}
+
+
+def test_more_folds_than_pairs_of_classes_are_refused(tmp_path: Path, make_config: Callable[..., Config]) -> None:
+    with pytest.raises(UsageError, match=r"calibration\.folds: too few classes .*at most 3 for 6 classes"):
+        train_bundle(make_config(calibration__folds=4), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_has_no_test_classes(tmp_path: Path, make_config: Callable[..., Config]) -> None:
+    with pytest.raises(UsageError, match=r"evaluation\.test: the data has no test set"):
+        train_bundle(make_config(evaluation__test=True), tmp_path / "run")
+
+
+def test_an_interrupted_evaluation_leaves_the_bundle_that_was_there(
+    tmp_path: Path, make_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = train_bundle(make_config(train__epochs=1), tmp_path / "run")
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(finishing, "_examine_all", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train_bundle(make_config(train__epochs=1, evaluation__input_size=40), tmp_path / "run")
+    assert read_bundle(first.bundle.folder) == first.bundle
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["bundle", "checkpoint.pt", "metrics.jsonl"]
+
+
+@pytest.mark.grocery
+@pytest.mark.skipif(not GROCERY.is_dir(), reason="../shared has no Grocery photographs")
+def test_the_test_classes_are_read_only_where_the_run_says_so(
+    tmp_path: Path, make_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = copy_few_groceries(tmp_path / "grocery")
+    config = make_config(data__name="grocery", data__root=str(root), train__epochs=1, evaluation__test=True)
+    result = train_bundle(config, tmp_path / "run")
+    odd = {class_.name for class_ in grocery.read_classes(root) if class_.is_test}
+    asked = {
+        one.part: {str(picture.label) for picture in (*one.protocol.queries, *one.protocol.gallery)}
+        for one in result.examinations
+    }
+    assert asked["test"] <= odd
+    assert not asked["seen"] & odd
+    assert set(result.figures("test")) == set(result.figures("seen")) == {"shelf", "catalogue"}
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("the test classes were read")
+
+    monkeypatch.setattr(finishing, "own_test_protocols", refuse)
+    config = make_config(data__name="grocery", data__root=str(root), train__epochs=1)
+    assert train_bundle(config, tmp_path / "other").bundle.manifest.evaluation is None
+
+
+def copy_few_groceries(folder: Path) -> Path:
+    """The data set with six classes, and six photographs of each in each of its lists."""
+    folder.mkdir()
+    lines = (GROCERY / "classes.csv").read_text(encoding="utf-8").splitlines()
+    (folder / "classes.csv").write_text("\n".join(lines[:7]) + "\n", encoding="utf-8")
+    for name in ("train.txt", "val.txt", "test.txt"):
+        rows = (GROCERY / name).read_text(encoding="utf-8").splitlines()
+        of_class = [[row for row in rows if int(row.split(",")[1]) == number][:6] for number in range(6)]
+        (folder / name).write_text("\n".join(row for rows in of_class for row in rows) + "\n", encoding="utf-8")
+    for part in ("train", "val", "test", "iconic-images-and-descriptions"):
+        (folder / part).symlink_to(GROCERY / part)
+    return folder
 
 
 def test_an_interrupted_run_goes_on_and_ends_in_the_same_weights(
@@ -84,6 +210,7 @@ def test_a_share_of_the_starting_weights_is_in_the_export(tmp_path: Path, make_c
     torch.testing.assert_close(exported[f"backbone.{name}"], expected)
     assert not torch.equal(start[name], trained[f"embedder.backbone.{name}"])
     assert result.bundle.manifest.evaluation is None  # nothing was held out
+    assert result.bundle.calibration is None
 
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path, make_config: Callable[..., Config]) -> None:
