@@ -17,6 +17,7 @@ from index.bundle import Bundle, Golden, read_golden
 from index.crops import Crop
 from index.errors import BundleFormatError, GoldenMismatchError, ImageError, UsageError, VectorError
 from index.images import ImageLimits, read_bytes
+from index.measurements import timing
 from index.preprocess import preprocess_bytes
 from index.types import Vectors, unit_vectors
 
@@ -62,7 +63,10 @@ class Encoder:
 
         Raises ImageError or VectorError, and UsageError for a crop that is not inside the picture.
         """
-        return self.encode(preprocess_bytes(data, self.bundle.manifest.preprocessing, self.limits, crop))
+        with timing("decode"):
+            pixels = preprocess_bytes(data, self.bundle.manifest.preprocessing, self.limits, crop)
+        with timing("encode"):
+            return self.encode(pixels)
 
 
 def open_session(path: Path, threads: int = 1) -> ort.InferenceSession:

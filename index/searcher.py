@@ -24,6 +24,7 @@ from index.errors import ModelMismatchError
 from index.finding import Asked, find_page
 from index.layout import Layout
 from index.manifest import read_manifest
+from index.measurements import note_value, timing
 from index.queries import Bounds, Page, Query, combine_views, make_probes
 from index.types import IndexInfo, Item, SearchResult, Vectors
 from index.view import View
@@ -71,14 +72,17 @@ class Searcher:
         ModelMismatchError if the index is another model's; VectorError for a vector of another size, or a sum of
         length 0; ItemNotFoundError for an id that names none.
         """
-        with self._keeper.caught_up() as view:
+        with timing("search"), self._keeper.caught_up() as view:
             self._check_model(view, query.model)
             positives = [*query.positives, *self._vectors_of(view, query.positive_ids)]
             negatives = [*query.negatives, *self._vectors_of(view, query.negative_ids)]
             probes = make_probes(positives, negatives, query.strategy, view.generation.embedding_size)
             asked = Asked(probes, replace(bounds, exclude=bounds.exclude | query.ids), page)
             matches, more = find_page(view, self._keeper.catalog, asked, self._calibration_of(view.generation))
-            return SearchResult(matches, self._info(view), more)
+            result = SearchResult(matches, self._info(view), more)
+        if result.matches:
+            note_value("best_score", result.matches[0].score)
+        return result
 
     def search(self, query: Vectors, k: int, *, model: str, bounds: Bounds = _ANY) -> SearchResult:
         """The items nearest to one unit vector (d,) float32 that `model` (an id) made. Raises what `ask` does."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
@@ -15,8 +15,11 @@ from service.access.headers import SecurityHeaders
 from service.access.keys import KeyRing
 from service.admission import Admission
 from service.engine import Engine
+from service.metrics import Metrics
+from service.observation import Observation
 from service.problems import install_problems
 from service.routes import items, page, search, status
+from service.routes import metrics as figures
 from service.settings import Settings
 
 _DESCRIPTION = "Image similarity search. Every error is an RFC 9457 problem document."
@@ -29,14 +32,13 @@ def create_app(settings: Settings, engine: Engine | None = None) -> FastAPI:
     could not be opened; without it, the lifespan opens and closes one.
     """
 
+    metrics = Metrics()
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        if engine is not None:
-            app.state.engine = engine
-            yield
-            return
-        with Engine(settings) as opened:
-            app.state.engine = opened
+        with ExitStack() as stack:
+            app.state.engine = engine or stack.enter_context(Engine(settings))
+            app.state.engine.observe = metrics.observe
             yield
 
     app = FastAPI(
@@ -48,10 +50,11 @@ def create_app(settings: Settings, engine: Engine | None = None) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,  # a redirect would repeat whatever host the client named
     )
+    app.state.metrics = metrics
     install_problems(app)
     # Layers that are added later lie around it: a request is checked by all of them before it takes a place.
     app.add_middleware(Admission, find_gates=lambda scope: scope["app"].state.engine.gates)
-    for module in (search, items, status, page):
+    for module in (search, items, status, figures, page):
         app.include_router(module.router)
     page.mount_static(app)
     _surround(app, settings)
@@ -72,3 +75,4 @@ def _surround(app: FastAPI, settings: Settings) -> None:
             expose_headers=["ETag", "Location", "Retry-After", "X-Request-Id"],
         )
     app.add_middleware(SecurityHeaders, shared=bool(access.origins))
+    app.add_middleware(Observation, metrics=app.state.metrics)

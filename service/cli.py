@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from service.logs import LogFormat, LogLevel, writing_logs
 
 IndexOption = Annotated[Path, typer.Option("--index", help="The index folder.", metavar="DIR", show_default=False)]
 HostOption = Annotated[str, typer.Option("--host", help="The address to listen on.")]
@@ -13,6 +17,10 @@ PortOption = Annotated[int, typer.Option("--port", help="The port to listen on."
 ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="Encoder threads; one a core by default.")]
 AllowOpenOption = Annotated[
     bool, typer.Option("--allow-open", help="Answer a network without keys: whoever reaches the port may do anything.")
+]
+LogFormatOption = Annotated[LogFormat, typer.Option("--log-format", help="Lines for people, or JSON objects.")]
+LogLevelOption = Annotated[
+    LogLevel, typer.Option("--log-level", help="How important a line must be; each request is info.")
 ]
 
 
@@ -61,6 +69,8 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    log_format: LogFormatOption = LogFormat.TEXT,
+    log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
     """Serve an index over HTTP, with the search page at / and the API's documentation at /docs.
 
@@ -79,11 +89,13 @@ def serve(
     from service.settings import Settings
 
     limits = ImageLimits(max_bytes=max_bytes, max_pixels=max_pixels)
+    as_json = log_format is LogFormat.JSON
+    announce = logging.getLogger("service").info if as_json else partial(typer.echo, err=True)
     options = AccessOptions(allow_open, require_key, allowed_host or (), cors_origin or (), rate, burst)
-    with ending_in_order(), listen(host, port) as socket:
+    with ending_in_order(), writing_logs(log_format, log_level), listen(host, port) as socket:
         access = plan_access(Layout(index), socket.getsockname()[0], options)
         settings = Settings(index, threads=threads, waiting=waiting, limits=limits, access=access)
-        run_server(settings, socket, lambda url: typer.echo(f"Serving {index} at {url} (stop with Ctrl-C)", err=True))
+        run_server(settings, socket, lambda url: announce(f"Serving {index} at {url} (stop with Ctrl-C)"))
 
 
 def demo(
@@ -112,7 +124,7 @@ def demo(
     from service.demo import DemoPlan, run_demo
     from service.server import ending_in_order, listen
 
-    with ending_in_order(), listen(host, port) as socket:
+    with ending_in_order(), writing_logs(LogFormat.TEXT, LogLevel.WARNING), listen(host, port) as socket:
         plan = DemoPlan(home=home, images=images)
         access = plan_access(Layout(plan.index), socket.getsockname()[0], AccessOptions(allow_open=allow_open))
         run_demo(replace(plan, access=access), socket)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
@@ -20,11 +21,13 @@ from index.catalog_writer import CatalogWriter
 from index.creation import is_building
 from index.encoder import Encoder
 from index.errors import ModelMismatchError
+from index.measurements import Observer, observing, timing
 from index.originals import PictureFile, read_original, read_thumbnail
 from index.searcher import Searcher
 from service.admission import Gates
 from service.maintenance import Duty, Maintenance
 from service.models import Models
+from service.observation import note_worked
 from service.settings import Settings
 from service.workers import Workers
 
@@ -65,6 +68,7 @@ class Engine:
             Duty("probe", self._probe, settings.probe_seconds, at_once=False),
         )
         self.gates = Gates(settings.waiting, settings.writes_waiting)
+        self.observe: Observer = lambda name, value: None  # who measures: set by the application that is served
 
     def close(self) -> None:
         """Let running work end, then let go of the index."""
@@ -93,7 +97,22 @@ class Engine:
 
         Raises DeadlineError, WorkerDiedError, or what `work` raises.
         """
-        return await self._workers.run(lambda: self._with_encoder(work), self.settings.deadline_seconds)
+        queued = time.perf_counter()
+
+        def measured() -> Result:
+            self.observe("wait", time.perf_counter() - queued)
+            with observing(self.observe):
+                return self._with_encoder(work)
+
+        try:
+            return await self._workers.run(measured, self.settings.deadline_seconds)
+        finally:
+            note_worked()
+
+    @property
+    def queued(self) -> int:
+        """Requests that wait for a thread."""
+        return self._workers.waiting
 
     def _with_encoder(self, work: Callable[[Encoder, Searcher], Result]) -> Result:
         for _ in range(_SWAPS):
@@ -131,7 +150,7 @@ class Engine:
         """
 
         def apply() -> Result:
-            with CatalogWriter(self.searcher.layout.catalog) as catalog:
+            with observing(self.observe), timing("write"), CatalogWriter(self.searcher.layout.catalog) as catalog:
                 return change(IndexEditor(self.searcher.layout, catalog, encoders=self.models.follow))
 
         return await self._run(self._writes, apply)

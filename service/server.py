@@ -69,7 +69,9 @@ def run_server(settings: Settings, bound: socket.socket, on_ready: Callable[[str
     with Engine(settings) as engine:
         config = uvicorn.Config(
             create_app(settings, engine),
-            log_level="warning",
+            log_config=None,  # the root's handler writes its lines, too
+            access_log=False,  # `service.observation` has a line a request
+            ws="none",
             server_header=False,
             timeout_graceful_shutdown=_DRAIN_SECONDS,
         )

@@ -43,8 +43,9 @@ class Caller:
 class RefusalError(Exception):
     """A request that goes no further, with the headers of its answer."""
 
-    def __init__(self, error: CrossmatchError, headers: dict[str, str] | None = None) -> None:
-        self.error, self.headers = error, headers
+    def __init__(self, reason: str, error: CrossmatchError, headers: dict[str, str] | None = None) -> None:
+        """`reason`: one of a few words, for the figures."""
+        self.reason, self.error, self.headers = reason, error, headers
         super().__init__(str(error))
 
 
@@ -64,6 +65,7 @@ class Guard:
         try:
             scope.setdefault("state", {})["caller"] = self._admit(scope, Headers(scope=scope))
         except RefusalError as refusal:
+            scope["state"]["refused"] = refusal.reason
             await answer_error(refusal.error, refusal.headers)(scope, receive, send)
         except CrossmatchError as error:  # the keys can not be read
             await answer_error(error)(scope, receive, send)
@@ -89,20 +91,22 @@ class Guard:
             return
         found = ", ".join(named)[:100] or "no Host header"
         raise RefusalError(
+            "host",
             MisdirectedError(
                 "this service is not called that", found=found, remedy="start it with --allowed-host NAME if it is"
-            )
+            ),
         )
 
     def _check_origin(self, headers: Headers) -> None:
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
         if not is_trusted(origin, site, headers["host"], self._access.origins):
             raise RefusalError(
+                "origin",
                 ForeignOriginError(
                     "another web site had a browser send this",
                     found=(origin or site or "")[:100],
                     remedy="start the service with --cors-origin ORIGIN if it may",
-                )
+                ),
             )
 
     def _recognise(self, headers: Headers, path: str, *, required: bool) -> Caller:
@@ -116,6 +120,7 @@ class Guard:
             if path == "/docs" and "text/html" in headers.get("accept", ""):
                 challenge = f"Basic {_REALM}, {challenge}"  # so that a browser asks for the key by itself
             raise RefusalError(
+                "key",
                 UnknownCallerError(
                     "no key of this service" if text else "this asks for a key",
                     expected="the header `Authorization: Bearer KEY`",
@@ -133,12 +138,13 @@ class Guard:
         if wait:
             expected = f"{self._access.rate:g} a second, at most {self._access.burst} at once"
             error = TooFastError("too many requests", expected=expected, remedy=f"try again in {wait} s")
-            raise RefusalError(error, {"Retry-After": str(wait)})
+            raise RefusalError("rate", error, {"Retry-After": str(wait)})
 
 
 def _check_scope(key: Key, needed: KeyScope) -> None:
     if not key.scope.includes(needed):
         raise RefusalError(
+            "scope",
             ScopeError("the key may not do this", expected=f"a key of scope {needed}", found=f"scope {key.scope}"),
             {"WWW-Authenticate": f'Bearer {_REALM}, error="insufficient_scope", scope="{needed}"'},
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from service.answers import Building, Health, IndexAnswer
 from service.problems import NotReadyError, describe_problems
@@ -33,8 +33,11 @@ async def read_health() -> Health:
 
 
 @router.get("/readyz", responses=describe_problems(503), summary="Whether it can answer searches")
-async def read_readiness(engine: EngineDependency) -> Health:
-    """Yes while the index can be read and every encoder gives a golden picture's vector; 503 with the reason if not."""
+async def read_readiness(request: Request, engine: EngineDependency) -> Health:
+    """Yes while the index can be read and every encoder gives a golden picture's vector; 503 if not.
+
+    The reason is told to whoever has a key, where keys are asked for.
+    """
     if (reason := await engine.find_fault()) is not None:
-        raise NotReadyError(reason)
+        raise NotReadyError(reason if request.state.caller.trusted else "not ready")
     return Health(status="ready")
