@@ -28,6 +28,9 @@ COMMANDS: Table = {
         "verify": "index.cli:verify_model",
         "calibrate": "training.cli:calibrate_model",
     },
+    "data": {
+        "prepare": "index.cli_data:prepare_data",
+    },
     "train": "training.cli:train",
     "evaluate": "index.cli:evaluate",
     "index": {
@@ -57,6 +60,7 @@ COMMANDS: Table = {
 }
 _GROUPS = {
     "model": "Make a model bundle, or check one.",
+    "data": "Labelled data sets, to train on and to evaluate with.",
     "index": "Build an index of pictures, write to it, and look into it.",
     "key": "Make, list and revoke the keys that a service asks for.",
 }

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from index.bundle import Bundle
-from index.datasets import Protocol
+from index.datasets import DATASETS, Protocol
 from index.encoder import Encoder
 from index.encoder_pool import EncoderPool
 from index.errors import UsageError
@@ -56,16 +56,19 @@ def assess(
     protocol: Protocol,
     threads: int | None = None,
     on_progress: Progress | None = None,
-    ks: tuple[int, ...] = KS,
+    ks: tuple[int, ...] | None = None,
 ) -> Assessment:
     """Encode the protocol's pictures with `threads` threads (by default one a core) and evaluate them.
+
+    `ks`: by default the data set's own.
 
     Raises ImageError or VectorError with the first picture that can not be encoded, UsageError where no query has a
     match, BundleFormatError where the model can not be loaded.
     """
     pictures = tuple({picture.key: picture for picture in (*protocol.gallery, *protocol.queries)}.values())
     vectors = encode_pictures(bundle, pictures, threads, on_progress)
-    figures = evaluate_vectors(protocol, pictures, vectors, ks)
+    known = DATASETS.get(data)
+    figures = evaluate_vectors(protocol, pictures, vectors, ks or (known.ks if known else KS))
     return Assessment(data, protocol.name, bundle.manifest.model_id, figures)
 
 

@@ -186,10 +186,15 @@ def _find_ids(searcher: Searcher, keys: list[str]) -> Iterator[int]:
 
 def evaluate(
     model: ModelOption,
-    data: Annotated[str, typer.Option("--data", help="grocery, folder or manifest.", show_default=False)],
-    root: Annotated[Path, typer.Option("--root", help="The data set's folder, or the CSV.", show_default=False)],
+    data: Annotated[
+        str, typer.Option("--data", help="cub, cars, sop, inshop, grocery, folder or manifest.", show_default=False)
+    ],
+    root: Annotated[Path, typer.Option("--root", help="The data set's folder, or the manifest.", show_default=False)],
     protocol: Annotated[
-        str | None, typer.Option("--protocol", help="For grocery: shelf, catalogue or self.", show_default=False)
+        str | None,
+        typer.Option(
+            "--protocol", help="For grocery: shelf, catalogue or self. For cub: test, train or all.", show_default=False
+        ),
     ] = None,
     threads: ThreadsOption = None,
     json: JsonOption = False,
@@ -197,7 +202,7 @@ def evaluate(
     """Measure recall@k, MAP@R and R-precision of a model on labelled pictures.
 
     Exact search; a query never finds itself, which is decided by its key. `folder`: one folder a class. `manifest`: a
-    CSV with path and label, and a column split (query, gallery) where they are apart.
+    CSV, JSONL or Parquet file with path and label, and a column split (query, gallery) where they are apart.
 
     Examples:
 

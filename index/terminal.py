@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 @contextmanager
 def progress_bar(description: str) -> Iterator[Callable[[int, int], None]]:
-    """A callback (done, total) that moves a bar on standard error; does nothing where that is no terminal."""
+    """A callback (done, total or 0) that moves a bar on standard error; does nothing where that is no terminal."""
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
@@ -27,7 +27,7 @@ def progress_bar(description: str) -> Iterator[Callable[[int, int], None]]:
     )
     with Progress(*columns, console=console, disable=not sys.stderr.isatty(), transient=True) as progress:
         task = progress.add_task(description, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+        yield lambda done, total: progress.update(task, completed=done, total=total or None)
 
 
 def print_json(value: object) -> None:
