@@ -18,6 +18,8 @@ from tests.faults.gallery import make_gallery
 from tests.faults.kills import run_kills
 from tests.faults.restarts import RESTARTS, measure_restarts
 
+_NAMES = {"rebuild": "swap (a build with another model)", "rebuild, resumed": "swap, resumed"}
+
 
 def main() -> int:
     """Kill, measure, print; the exit code."""
@@ -37,7 +39,7 @@ def main() -> int:
         restarts = measure_restarts(folder / "large", arguments.items, arguments.seed)
     rows: list[tuple[object, ...]] = [
         ("kills at work", report.kills),
-        *((f"... during {kind}", count) for kind, count in sorted(report.in_flight.items())),
+        *((f"... during {_NAMES.get(kind, kind)}", count) for kind, count in sorted(report.in_flight.items())),
         ("... of a compacting process beside as well", report.beside),
         ("operations acknowledged", report.acknowledged),
         ("answers of readers beside, each checked", report.answers),

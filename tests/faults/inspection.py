@@ -22,7 +22,8 @@ from index.encoding import hash_content
 from index.images import ImageLimits, decode
 from index.layout import Layout
 from index.originals import read_thumbnail
-from index.searcher import MAX_K, Searcher
+from index.queries import MAX_K
+from index.searcher import Searcher
 from index.thumbnails import SIDE, draw_thumbnail
 from index.types import SearchResult, Vectors
 from index.vectors import VectorMap, row_crc

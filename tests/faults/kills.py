@@ -17,6 +17,7 @@ from pathlib import Path
 from index.catalog_writer import CatalogWriter
 from index.compaction import compact_index
 from index.layout import Layout
+from tests.faults.copies import judge_copies
 from tests.faults.gallery import Gallery
 from tests.faults.inspection import Observation, inspect_apart
 from tests.faults.oracle import Oracle
@@ -69,6 +70,11 @@ class _Life:
         self.place.write_source(self.gallery, tuple(sorted(self.planner.files.items())))
         return operations
 
+    def clear_copies(self) -> None:
+        """Backups and restored indexes that were judged."""
+        for path in self.place.index.parent.glob("restored-*"):
+            shutil.rmtree(path)
+
     def take_report(self) -> list[str]:
         """What the children had to say."""
         if not self.report.exists():
@@ -105,6 +111,8 @@ def _run_round(life: _Life, report: KillReport) -> bool:
         kind if kind == "build" or (kind in {"rebuild", "rollback"} and life.chance.random() < 0.7) else None
     )
     faults = life.oracle.judge(_inspect(life, report), before, in_flight) + life.take_report()
+    faults += judge_copies(life.place.index.parent, life.gallery, operations[:done], in_flight)
+    life.clear_copies()
     report.rounds += 1
     report.kills += killed
     report.acknowledged += done

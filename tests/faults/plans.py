@@ -39,12 +39,13 @@ class Operation:
 
     kind: str
     after: World
-    items: tuple[Held, ...] = ()  # of add and update
+    items: tuple[Held, ...] = ()  # of add, update and import
     keys: tuple[str, ...] = ()  # of remove
     files: tuple[tuple[str, int], ...] = ()  # of build: what the source folder holds, name -> content
     recipe: str | None = None
     image: bool = False  # of update: the picture, too
     atomic: bool = False  # one transaction
+    copy: str | None = None  # of restore: what the restored index is called
 
     @property
     def swaps(self) -> bool:
@@ -95,14 +96,19 @@ class Planner:
 
     def _plan_any(self) -> Operation:
         kinds = ["add"] * 5 + ["remove"] * 3 + ["update"] * 4 + ["compact"] * 3 + ["rebuild", "rollback"]
+        kinds += ["import", "import", "restore", "repair"]
         if len(self.world) > _MOST:
             kinds = ["remove"]
         kind = self.random.choice(kinds)
         if kind == "compact":
             return Operation(kind, self.world, recipe=self.random.choice([None, None, "flat", "hnsw"]))
-        if kind in {"rebuild", "rollback"}:
+        if kind in {"rebuild", "rollback", "repair"}:
             return Operation(kind, self.world)
-        if kind == "add" or len(self.world) < 3:
+        if kind == "restore":
+            return Operation(kind, self.world, copy=f"restored-{next(self._names)}")
+        if kind == "import" and any(held.path is None for held in self.world.values()):
+            return self._plan_import()
+        if kind in {"add", "import"} or len(self.world) < 3:
             return self._plan_add()
         return self._plan_remove() if kind == "remove" else self._plan_update()
 
@@ -144,6 +150,25 @@ class Planner:
             after[thing] = held
             items.append(held)
         return Operation("add", after, items=tuple(items), atomic=len(items) <= BATCH)
+
+    def _plan_import(self) -> Operation:
+        """New items whose pictures others have in originals/, so that another model can encode them, too."""
+        contents = sorted({held.content for held in self.world.values() if held.path is None})
+        items = [
+            Held(
+                f"imported/{next(self._names)}",
+                self.random.choice(_LABELS),
+                next(self._notes),
+                self.random.choice(contents),
+                1,
+                source=False,
+                path=None,
+            )
+            for _ in range(self.random.choice([1, 3, 12]))
+        ]
+        return Operation(
+            "import", {**self.world, **{next(self._things): held for held in items}}, items=tuple(items), atomic=True
+        )
 
     def _plan_remove(self) -> Operation:
         gone = self.random.sample(sorted(self.world), k=self.random.choice([1, 2, min(12, len(self.world) - 1)]))

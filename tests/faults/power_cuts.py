@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.faults.copies import judge_copies
 from tests.faults.disk import Acknowledged, Disk
 from tests.faults.gallery import Gallery
 from tests.faults.inspection import inspect_apart
@@ -22,6 +23,7 @@ from tests.faults.recording import Recording, record
 from tests.faults.worker import Place, operate
 
 _OPERATIONS = 40  # a recording
+_COPIES_JUDGED = 4  # after every so many-th cut the newest backup and the index restored from it are judged, too
 _GOING_ON = 4  # every so many-th index is written to after its cut, and judged again
 
 
@@ -133,6 +135,8 @@ def _cut_recording(
         kind = in_flight.kind if in_flight else "nothing"
         go_on = report.cuts % _GOING_ON == 0
         faults = _judge(case, left, Oracle(model=model), before, in_flight, go_on=go_on)
+        finished = case.operations[:done] if report.cuts % _COPIES_JUDGED == 0 else []
+        faults += judge_copies(left / "new", case.gallery, finished, in_flight)
         report.findings += [f"recording {case.seed}, after event {moment}, {kind}: {fault}" for fault in faults]
         report.cuts += 1
         report.gone_on += go_on

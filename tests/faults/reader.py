@@ -13,7 +13,8 @@ from pathlib import Path
 
 from index.errors import ModelMismatchError
 from index.layout import Layout
-from index.searcher import MAX_K, Searcher
+from index.queries import MAX_K
+from index.searcher import Searcher
 from index.types import SearchResult, Vectors
 from tests.faults.gallery import Gallery
 from tests.faults.plans import World, possible_states

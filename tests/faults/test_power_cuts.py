@@ -34,5 +34,5 @@ def test_no_power_cut_loses_what_was_acknowledged(gallery_folder: Path, gallery:
 
 @pytest.mark.parametrize("which", MISSING_SYNCS)
 def test_with_a_sync_left_out_it_does(which: str, gallery_folder: Path, gallery: Gallery) -> None:
-    plan = CutPlan(6, 1, operations=3, without=which)
+    plan = CutPlan(10, 2, operations=6, without=which)
     assert run_cuts(gallery_folder, gallery, plan, lambda: None).findings

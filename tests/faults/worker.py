@@ -6,10 +6,13 @@ What may change here: how an operation is done. Batches are small here, so that 
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import index.additions
 import index.compaction
@@ -22,19 +25,24 @@ import index.synchronise
 import index.vectors
 import index.writer
 from index.additions import IndexEditor, ItemPatch
+from index.backup import back_up
 from index.builder import BuildPlan, build_index
 from index.catalog_writer import CatalogWriter
 from index.compaction import compact_index
 from index.creation import building
 from index.errors import UsageError
+from index.exchange import ImportPlan, import_vectors
 from index.generations import EncodingPlan, roll_back
 from index.layout import Layout
+from index.repair import repair_index
+from index.restore import restore
 from index.sources import SourcePicture, read_source
 from index.types import Vectors
+from index.vector_files import VectorRecord, create_vector_file
 from tests.faults.gallery import Gallery
 from tests.faults.plans import BATCH, Held, Operation
 
-MISSING_SYNCS = ("rows", "folders", "sqlite")
+MISSING_SYNCS = ("rows", "originals", "folders", "sqlite")
 _SIZES = (  # module, constant, value: so that a small index does all that a large one does
     (index.additions, "_BATCH", BATCH),
     (index.synchronise, "_BATCH", BATCH),
@@ -81,33 +89,76 @@ def shrink_batches(*, alone: bool) -> None:
 def operate(place: Place, gallery: Gallery, operation: Operation) -> int:
     """Do one; the number of the model that is active then."""
     layout = Layout(place.index)
-    if operation.kind == "build":
+    if operation.kind in {"build", "rebuild"}:
         active = _active_model(layout, gallery) if layout.is_index() else 0
-        build_index(read_source(place.source), gallery.bundles[active], place.index, BuildPlan(update=True))
-        return active
+        model = 1 - active if operation.kind == "rebuild" else active
+        plan = BuildPlan(update=operation.kind == "build")
+        build_index(read_source(place.source), gallery.bundles[model], place.index, plan)
+        return _active_model(layout, gallery)
+    if operation.kind == "repair":
+        _damage_and_repair(layout)
+        return _active_model(layout, gallery)
     with CatalogWriter(layout.catalog) as catalog:
-        editor = IndexEditor(layout, catalog)
-        match operation.kind:
-            case "add":
-                pictures = [_list_picture(place, held) for held in operation.items]
-                editor.add(pictures, overwrite=True)
-            case "remove":
-                editor.remove(operation.keys)
-            case "update":
-                editor.update(operation.items[0].key, _make_patch(gallery, operation))
-            case "compact":
-                compact_index(layout, catalog, recipe=operation.recipe)
-            case "rollback":
-                _roll_back(layout, catalog)
-    if operation.kind == "rebuild":
-        other = 1 - _active_model(layout, gallery)
-        build_index(read_source(place.source), gallery.bundles[other], place.index)
+        _write(place, gallery, operation, catalog)
     return _active_model(layout, gallery)
+
+
+def _write(place: Place, gallery: Gallery, operation: Operation, catalog: CatalogWriter) -> None:
+    layout = Layout(place.index)
+    editor = IndexEditor(layout, catalog)
+    match operation.kind:
+        case "add":
+            editor.add([_list_picture(place, held) for held in operation.items], overwrite=True)
+        case "remove":
+            editor.remove(operation.keys)
+        case "update":
+            editor.update(operation.items[0].key, _make_patch(gallery, operation))
+        case "import":
+            _import(layout, catalog, gallery, operation)
+        case "restore":
+            _restore(layout, catalog, str(operation.copy))
+        case "compact":
+            compact_index(layout, catalog, recipe=operation.recipe)
+        case "rollback":
+            _roll_back(layout, catalog)
 
 
 def _active_model(layout: Layout, gallery: Gallery) -> int:
     with CatalogWriter(layout.catalog) as catalog:
         return gallery.model_of(catalog.active_generation().model_id)
+
+
+def _import(layout: Layout, catalog: CatalogWriter, gallery: Gallery, operation: Operation) -> None:
+    generation = catalog.active_generation()
+    vectors = gallery.vectors[gallery.model_of(generation.model_id)]
+    records = [
+        VectorRecord(held.key, held.label, _metadata(held), gallery.hashes[held.content]) for held in operation.items
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "vectors.npy"
+        with create_vector_file(path, generation.model_id, generation.embedding_size) as sink:
+            sink.write(records, np.stack([vectors[held.content] for held in operation.items]))
+        import_vectors(layout, catalog, path, ImportPlan())
+
+
+def _restore(layout: Layout, catalog: CatalogWriter, copy: str) -> None:
+    """A backup beside the index, and an index from it."""
+    backup = layout.folder.with_name(f"{copy}.backup")
+    back_up(layout, catalog, backup)
+    restore(backup, Layout(layout.folder.with_name(copy)))
+
+
+def _damage_and_repair(layout: Layout) -> None:
+    """Let other bytes take the place of what is derived, and have it made again. Raises AssertionError for faults left.
+
+    The files are replaced, not changed: a searching process has some of them mapped.
+    """
+    for path in (*layout.folder.glob("generations/*/snapshot-*"), layout.current):
+        damaged = layout.folder / "damaged"
+        damaged.write_bytes(path.read_bytes()[:-1] + b"?")
+        damaged.replace(path)
+    left = [one for one in repair_index(layout) if one.remains]
+    assert not left, f"faults that were not healed: {left[:3]}"
 
 
 def _list_picture(place: Place, held: Held) -> SourcePicture:
@@ -136,6 +187,7 @@ def leave_out_sync(which: str) -> None:
     """Take one sync out of the code of this process, as a mistake would. `which`: one of MISSING_SYNCS."""
     leave_out: dict[str, Callable[[], None]] = {
         "rows": _leave_out_rows,
+        "originals": _leave_out_originals,
         "folders": _leave_out_folders,
         "sqlite": _leave_out_sqlite,
     }
@@ -153,6 +205,10 @@ def _leave_out_rows() -> None:
             setattr(os, "fsync", sync)  # noqa: B010
 
     setattr(index.vectors.VectorWriter, "write", write_unsynced)  # noqa: B010
+
+
+def _leave_out_originals() -> None:
+    setattr(index.writer, "_sync_files", lambda *_: None)  # noqa: B010
 
 
 def _leave_out_folders() -> None:
