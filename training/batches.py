@@ -7,17 +7,17 @@ processes. The order is a function of (seed, epoch) alone.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.errors import UsageError
 from training.augmentation import augment, picture_generator
 from training.config import AugmentationConfig, TrainConfig
 from training.picture_cache import PictureCache
+from training.sampler import order_epoch
 
 _AHEAD = 3  # batches
 
@@ -31,41 +31,38 @@ class Batch:
 
 
 class BatchLoader:
-    """Batches of whole epochs; a last, smaller batch is dropped, as the recipe does."""
+    """Batches of whole epochs; what does not fill a step's batches is dropped, as the recipe does."""
 
     def __init__(
         self, cache: PictureCache, labels: Sequence[int], augmentation: AugmentationConfig, config: TrainConfig
     ) -> None:
-        """Raises UsageError where the pictures do not fill one batch."""
-        if len(cache) < config.batch_size:
-            raise UsageError(
-                "fewer pictures than one batch",
-                where="train.batch_size",
-                expected=f"at most {len(cache)}",
-                found=config.batch_size,
-                remedy="make the batch smaller",
-            )
+        """`sampler.check_sampler` has let these labels through."""
         self._cache = cache
         self._labels = np.asarray(labels, dtype=np.int64)
         self._augmentation = augmentation
         self._config = config
 
-    def __len__(self) -> int:
-        """Batches in an epoch."""
-        return len(self._cache) // self._config.batch_size
+    @property
+    def pictures_a_step(self) -> int:
+        """In all processes together."""
+        return self._config.batch_size * self._config.accumulate
 
-    def order(self, epoch: int) -> NDArray[np.int64]:
-        """(batches, batch_size) picture numbers."""
-        shuffled = np.random.default_rng((self._config.seed, epoch)).permutation(len(self._cache))
-        return shuffled[: len(self) * self._config.batch_size].reshape(len(self), -1)
+    @property
+    def steps(self) -> int:
+        """In an epoch."""
+        return len(self._labels) // self.pictures_a_step
 
-    def epoch(self, epoch: int) -> Generator[Batch, None, None]:
-        """The batches of one epoch. Close the iterator (or use it up) to end its threads."""
+    def epoch(self, epoch: int, skip: int = 0, share: Callable[[int], slice] = slice) -> Generator[Batch, None, None]:
+        """The batches of one epoch after the first `skip`; of each, the part that `share(batch_size)` says.
+
+        Close the iterator (or use it up) to end its threads.
+        """
         waiting: deque[Future[Batch]] = deque()
         threads = ThreadPoolExecutor(self._config.loader_threads, thread_name_prefix="augment")
+        part = share(self._config.batch_size)
         try:
-            for numbers in self.order(epoch):
-                waiting.append(threads.submit(self._make, numbers, epoch))
+            for numbers in order_epoch(self._labels, self._config, epoch)[skip:]:
+                waiting.append(threads.submit(self._make, numbers[part], epoch))
                 if len(waiting) > _AHEAD:
                     yield waiting.popleft().result()
             while waiting:

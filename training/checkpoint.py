@@ -1,4 +1,4 @@
-"""A run's state after an epoch, in one file that is whole or the one before it: enough to go on as if nothing happened.
+"""A run's state after a step, in one file that is whole or the one before it: enough to go on as if nothing happened.
 
 What may change here: new entries, with a version that says so. Only tensors and plain values go in, so that torch
 reads it with `weights_only=True` and nothing in it can act.
@@ -22,7 +22,15 @@ CHECKPOINT_NAME = "checkpoint.pt"
 _VERSION = 2
 # A run may go on, or be exported again, with other values of these.
 _AFTER_TRAINING = frozenset(
-    {"evaluation", "calibration", "model.pretrained_share", "data.cache_gib", "train.loader_threads"}
+    {
+        "evaluation",
+        "calibration",
+        "model.pretrained_share",
+        "data.cache_gib",
+        "train.loader_threads",
+        "train.checkpoint_every",
+        "train.tensorboard",
+    }
 )
 
 
@@ -52,13 +60,16 @@ def _what_trains(identity: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state after `epoch` whole epochs."""
+    """The state after `epoch` whole epochs and the first `steps` of the next."""
 
     epoch: int
+    steps: list[dict[str, Any]]  # the figures of each step in the epoch that is not whole
+    seconds: float  # spent on that epoch
+    random: list[Tensor]  # torch's generator states: the CPU's, then each GPU's
     model: dict[str, Tensor]
     optimiser: dict[str, Any]
-    random: list[Tensor]  # torch's generator states: the CPU's, then each GPU's
-    average: dict[str, Tensor] | None = None  # the encoder's moving average, where there is one
+    scaler: dict[str, Any]  # of float16's loss scale; empty otherwise
+    average: dict[str, Tensor] | None  # the encoder's moving average, where there is one
 
 
 def save_checkpoint(path: Path, identity: RunIdentity, checkpoint: Checkpoint) -> None:

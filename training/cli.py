@@ -40,8 +40,8 @@ def train(
 ) -> None:
     """Train an embedding on labelled pictures and export it as a model bundle.
 
-    RUN then holds bundle/, metrics.jsonl and checkpoint.pt. The same command given again goes on after the last whole
-    epoch. data.holdout=0.25 keeps a quarter of the classes out and measures on them: choose by these figures.
+    RUN then holds bundle/, metrics.jsonl and checkpoint.pt. The same command given again goes on after the last
+    checkpoint. data.holdout=0.25 keeps a quarter of the classes out and measures on them: choose by these figures.
 
     Examples:
 
@@ -66,7 +66,10 @@ def train(
         return
     from training.run import train_bundle
 
-    result = train_bundle(settings, output).to_json()
+    trained = train_bundle(settings, output)
+    if trained is None:  # not torchrun's first process
+        return
+    result = trained.to_json()
     if json:
         print_json(result)
     else:

@@ -82,18 +82,35 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class OptimiserConfig:
-    """Stochastic gradient descent; no weight decay on one-dimensional parameters."""
+    """How weights follow gradients; no weight decay on one-dimensional parameters."""
 
+    name: Annotated[Literal["sgd", "adamw"], Field(description="stochastic gradient descent, or AdamW")] = "sgd"
     learning_rate: Annotated[float, Field(gt=0.0, description="at the top of the schedule")] = 0.01
-    momentum: Annotated[Fraction, Field(description="0: none")] = 0.9
-    nesterov: Annotated[bool, Field(description="Nesterov's momentum")] = True
+    momentum: Annotated[Fraction | None, Field(description="sgd: 0 is none; null: 0.9")] = None
+    nesterov: Annotated[bool | None, Field(description="sgd: Nesterov's momentum; null: yes")] = None
+    betas: Annotated[
+        tuple[Fraction, Fraction] | None, Field(description="adamw: decays of its two moments; null: 0.9 and 0.999")
+    ] = None
     weight_decay: Annotated[float, Field(ge=0.0, description="on parameters of two and more dimensions")] = 5e-4
     classifier_rate: Annotated[
         float, Field(gt=0.0, description="factor of the learning rate for the loss's own weights: classifier, proxies")
     ] = 1.0
+    clip_norm: Annotated[
+        float | None, Field(gt=0.0, description="a step's gradient is shortened to this length; null: never")
+    ] = None
 
     def __post_init__(self) -> None:
-        """Nesterov's momentum is none without momentum."""
+        """Refuse what the optimiser does not take, and fill in its defaults."""
+        defaults: dict[str, dict[str, Any]] = {
+            "sgd": {"momentum": 0.9, "nesterov": True},
+            "adamw": {"betas": (0.9, 0.999)},
+        }
+        own = defaults[self.name]
+        for key in ("momentum", "nesterov", "betas"):
+            if key not in own and getattr(self, key) is not None:
+                raise ValueError(f"{self.name} takes no optimiser.{key}; it takes {', '.join(own)}")
+            if key in own and getattr(self, key) is None:
+                object.__setattr__(self, key, own[key])
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0")
 
@@ -148,16 +165,34 @@ class TrainConfig:
     """The loop."""
 
     epochs: Annotated[int, Field(ge=1, description="passes over the pictures")] = 30
-    batch_size: Annotated[int, Field(ge=2, description="pictures a step; a last, smaller batch is dropped")] = 128
+    batch_size: Annotated[
+        int, Field(ge=2, description="pictures of all processes together; a last, smaller batch is dropped")
+    ] = 128
+    accumulate: Annotated[int, Field(ge=1, description="batches a step, their gradients averaged")] = 1
+    sampler: Annotated[
+        Literal["shuffle", "m_per_class"],
+        Field(
+            description="`shuffle`: every picture once an epoch; `m_per_class`: `per_class` of each class in a batch"
+        ),
+    ] = "shuffle"
+    per_class: Annotated[int, Field(ge=1, description="m_per_class: pictures of a class in a batch")] = 4
     seed: Annotated[int, Field(ge=0, description="of the classifier's path, order and augmentation")] = 0
     ema: Annotated[
         Fraction, Field(description="decay a step of the moving average of the weights, which is exported; 0: none")
     ] = 0.0
     precision: Annotated[
-        Literal["float32", "bfloat16"], Field(description="`bfloat16`: autocast, weights stay float32")
+        Literal["float32", "bfloat16", "float16"],
+        Field(description="autocast to it; weights stay float32, and float16 scales the loss"),
     ] = "float32"
     device: Annotated[Literal["auto", "cpu", "cuda"], Field(description="`auto`: a GPU where there is one")] = "auto"
     loader_threads: Annotated[int, Field(ge=1, description="threads that augment pictures ahead")] = 2
+    checkpoint_every: Annotated[int, Field(ge=0, description="steps between checkpoints within an epoch; 0: none")] = 0
+    tensorboard: Annotated[bool, Field(description="write RUN/tensorboard too; needs the extra `tensorboard`")] = False
+
+    def __post_init__(self) -> None:
+        """A batch is so many whole classes."""
+        if self.sampler == "m_per_class" and self.batch_size % self.per_class:
+            raise ValueError(f"per_class must divide batch_size ({self.batch_size}); it is {self.per_class}")
 
 
 @dataclass(frozen=True)

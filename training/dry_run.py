@@ -20,6 +20,7 @@ from training.config import Config
 from training.data import TrainingSet, read_training_set
 from training.metrics_log import METRICS_NAME, MetricsLog
 from training.run import prepare_run
+from training.sampler import check_sampler
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ def try_out(config: Config) -> DryRun:
     for picture in (*data.pictures, *data.held_out):
         if not picture.path.is_file():
             raise SourceError("the picture is not there", where=picture.path, expected="every listed picture")
-    small = replace(config, train=replace(config.train, epochs=1))
+    check_sampler(data.labels, data.classes, config.train)
+    small = replace(config, train=replace(config.train, epochs=1, accumulate=1, sampler="shuffle", tensorboard=False))
     with tempfile.TemporaryDirectory(prefix="crossmatch-") as folder:
         trainer, prepared = prepare_run(small, _take_batch(data, config.train.batch_size), Path(folder))
         started = time.perf_counter()
@@ -64,7 +66,7 @@ def try_out(config: Config) -> DryRun:
         backbone=prepared.backbone.name,
         embedding_size=trainer.model.embedder.size,
         parameters=sum(one.numel() for one in trainer.model.parameters() if one.requires_grad),
-        steps_per_epoch=len(data.pictures) // config.train.batch_size,
+        steps_per_epoch=len(data.pictures) // (config.train.batch_size * config.train.accumulate),
         loss=step["loss"],
         seconds=seconds,
     )

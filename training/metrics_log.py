@@ -9,19 +9,37 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
+
+from training.tensorboard import Scalars
 
 METRICS_NAME = "metrics.jsonl"
 
 
-class MetricsLog:
-    """Appends rows; opened for a run that has `epochs_done` behind it, drops what an unfinished epoch left."""
+class Log(Protocol):
+    """Where a run's figures go."""
 
-    def __init__(self, path: Path, epochs_done: int) -> None:
+    def write(self, kind: str, epoch: int, **fields: Any) -> None:
+        """One row; `epoch` counts from 1."""
+
+
+class SilentLog:
+    """Of the processes that write nothing."""
+
+    def write(self, kind: str, epoch: int, **fields: Any) -> None:
+        """Nothing."""
+
+
+class MetricsLog:
+    """Appends rows; opened for a run that has so much behind it, drops what came after."""
+
+    def __init__(self, path: Path, epochs_done: int, steps_done: int = 0, scalars: Scalars | None = None) -> None:
+        """`steps_done`: of the whole run, those in the epoch that is not whole among them."""
         rows = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        kept = [row for row in rows if _epoch(row) <= epochs_done]
+        kept = [row for row in rows if _is_done(row, epochs_done, steps_done)]
         path.write_text("".join(f"{row}\n" for row in kept), encoding="utf-8")
         self._file = path.open("a", encoding="utf-8", buffering=1)  # a line at a time
+        self._scalars = scalars
 
     def __enter__(self) -> MetricsLog:
         return self
@@ -30,15 +48,22 @@ class MetricsLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+        if self._scalars:
+            self._scalars.close()
 
     def write(self, kind: str, epoch: int, **fields: Any) -> None:
         """One row; `epoch` counts from 1."""
         self._file.write(json.dumps({"kind": kind, "epoch": epoch, **fields}, allow_nan=False) + "\n")
+        if self._scalars:
+            self._scalars.write(kind, fields)
 
 
-def _epoch(row: str) -> float:
-    """The epoch of a row; a row that a kill cut short belongs to none that is done."""
+def _is_done(row: str, epochs_done: int, steps_done: int) -> bool:
+    """Whether a row is of what is done; a row that a kill cut short is not."""
     try:
-        return float(json.loads(row)["epoch"])
+        fields = json.loads(row)
+        if fields["kind"] == "step" and steps_done:
+            return int(fields["step"]) <= steps_done
+        return int(fields["epoch"]) <= epochs_done
     except (ValueError, KeyError, TypeError):
-        return float("inf")
+        return False

@@ -16,7 +16,10 @@ def build_optimiser(encoder: nn.Module, criterion: nn.Module, config: OptimiserC
         *_groups(encoder, config.weight_decay, 1.0),
         *_groups(criterion, config.weight_decay, config.classifier_rate),
     ]
-    return optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.nesterov)
+    if config.name == "adamw":
+        return optim.AdamW(groups, lr=config.learning_rate, betas=config.betas or (0.9, 0.999))
+    momentum, nesterov = config.momentum or 0.0, bool(config.nesterov)
+    return optim.SGD(groups, lr=config.learning_rate, momentum=momentum, nesterov=nesterov)
 
 
 def _groups(module: nn.Module, decay: float, factor: float) -> list[dict[str, object]]:

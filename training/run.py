@@ -2,7 +2,7 @@
 
 Read data -> build the model -> epochs, each with a checkpoint and a look at the held-out classes -> the same without
 each fold of classes, where folds are asked for -> `training.finishing`. Given again, the same command goes on after the
-last whole epoch.
+last checkpoint. Under `torchrun` the first process alone writes, exports and evaluates.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import copy
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,21 +26,25 @@ from index.terminal import print_note, progress_bar
 from training.backbones import Backbone, build_backbone
 from training.batches import BatchLoader
 from training.calibration import BestMatches, join_matches
-from training.checkpoint import CHECKPOINT_NAME, RunIdentity, read_checkpoint, save_checkpoint
+from training.checkpoint import CHECKPOINT_NAME, Checkpoint, RunIdentity, read_checkpoint, save_checkpoint
 from training.config import Config
 from training.data import TrainingSet, data_digest, read_training_set
 from training.examination import examine
 from training.export import ExportPlan, export_bundle
 from training.finishing import BUNDLE_NAME, RunResult, Trained, finish, print_figures
 from training.folds import split_classes
-from training.loop import Trainer
+from training.loop import Trainer, choose_device
 from training.losses.registry import Shape, build_criterion
-from training.metrics_log import METRICS_NAME, MetricsLog
+from training.metrics_log import METRICS_NAME, Log, MetricsLog, SilentLog
 from training.model import Embedder, Learner, build_embedder, interpolate_weights
+from training.parallel import Processes, check_parallel, join_processes
 from training.picture_cache import PictureCache
+from training.sampler import check_sampler
+from training.tensorboard import TENSORBOARD_NAME, Scalars
 from training.validation import check_test, held_out_protocols, validate
 
-_OWN = frozenset({BUNDLE_NAME, METRICS_NAME, CHECKPOINT_NAME, Path(CHECKPOINT_NAME).with_suffix(".tmp").name})
+_DRAFT = Path(CHECKPOINT_NAME).with_suffix(".tmp").name
+_OWN = frozenset({BUNDLE_NAME, METRICS_NAME, CHECKPOINT_NAME, _DRAFT, TENSORBOARD_NAME})
 _TOOLS = ("crossmatch", "torch", "torchvision", "timm", "numpy", "pillow")
 
 
@@ -53,29 +58,40 @@ class Prepared:
     test_rule: Preprocessing
     start: dict[str, Tensor]  # the backbone's weights before training; empty if they have no share
     identity: RunIdentity
+    processes: Processes
 
 
-def train_bundle(config: Config, output: Path) -> RunResult:
+def train_bundle(config: Config, output: Path) -> RunResult | None:
     """Train as `config` says; RUN/bundle, RUN/metrics.jsonl and RUN/checkpoint.pt are in the folder `output` then.
 
+    None in the processes of `torchrun` that are not the first.
+
     Raises UsageError for what does not fit, ImageError for a broken picture, and CrossmatchError at a loss that is
-    not finite. KeyboardInterrupt leaves the checkpoint of the last whole epoch.
+    not finite. KeyboardInterrupt leaves the last checkpoint.
     """
     _check_output(output)
     check_test(config)
-    data = read_training_set(config.data)
-    folds = () if data.held_out or not config.calibration.folds else tuple(split_classes(data, config))
-    trained = _train(config, data, output)
-    return finish(trained, _score_folds(config, folds, output), output)
+    with join_processes(choose_device(config.train.device)) as processes:
+        check_parallel(processes, config.train.batch_size, config.model.freeze_batch_norm)
+        data = read_training_set(config.data)
+        folds = () if data.held_out or not config.calibration.folds else tuple(split_classes(data, config))
+        trained = _train(config, data, output, processes)
+        matches = _score_folds(config, folds, output, processes)
+        return finish(trained, matches, output) if processes.is_first else None
 
 
-def _score_folds(config: Config, folds: Sequence[TrainingSet], output: Path) -> BestMatches | None:
+def _score_folds(
+    config: Config, folds: Sequence[TrainingSet], output: Path, processes: Processes
+) -> BestMatches | None:
     """Train once for each fold without its classes, and let them ask that model; None where there are no folds."""
     quiet = replace(config, evaluation=replace(config.evaluation, every=config.train.epochs))
     matches = []
     for number, fold in enumerate(folds, start=1):
-        print_note(f"fold {number} of {len(folds)}: without {len(fold.held_out_classes)} classes")
-        trained = _train(quiet, fold, output / f"fold-{number}")
+        if processes.is_first:
+            print_note(f"fold {number} of {len(folds)}: without {len(fold.held_out_classes)} classes")
+        trained = _train(quiet, fold, output / f"fold-{number}", processes)
+        if not processes.is_first:
+            continue
         with tempfile.TemporaryDirectory(prefix="crossmatch-") as folder:
             bundle = export_bundle(trained.embedder, trained.plan, Path(folder) / BUNDLE_NAME)
             [found] = examine(bundle, fold.name, "held_out", held_out_protocols(fold)[:1])
@@ -83,17 +99,21 @@ def _score_folds(config: Config, folds: Sequence[TrainingSet], output: Path) -> 
     return join_matches(matches) if matches else None
 
 
-def _train(config: Config, data: TrainingSet, output: Path) -> Trained:
+def _train(config: Config, data: TrainingSet, output: Path, processes: Processes) -> Trained:
     """All epochs, from the checkpoint in `output` where there is one."""
-    trainer, prepared = prepare_run(config, data, output)
+    trainer, prepared = prepare_run(config, data, output, processes)
     output.mkdir(parents=True, exist_ok=True)
     _run_epochs(trainer, prepared, output)
     plan = ExportPlan(prepared.backbone, prepared.test_rule, _describe_training(prepared))
     return Trained(config, data, _final_embedder(trainer, prepared), plan, trainer.epochs_done)
 
 
-def prepare_run(config: Config, data: TrainingSet, output: Path) -> tuple[Trainer, Prepared]:
+def prepare_run(
+    config: Config, data: TrainingSet, output: Path, processes: Processes | None = None
+) -> tuple[Trainer, Prepared]:
     """Read the pictures and build the model; nothing is written. Raises as `train_bundle`."""
+    processes = processes or Processes()
+    check_sampler(data.labels, data.classes, config.train)
     torch.manual_seed(config.train.seed)
     backbone = build_backbone(config.model.backbone, config.model.weights)
     train_rule, test_rule = _choose_rules(config, backbone)
@@ -104,10 +124,10 @@ def prepare_run(config: Config, data: TrainingSet, output: Path) -> tuple[Traine
     model = Learner(embedder, build_criterion(config.loss, shape))
     start = copy.deepcopy(backbone.network.state_dict()) if config.model.pretrained_share else {}
     with progress_bar("Reading pictures") as on_progress:
-        cache.fill(on_progress)
+        cache.fill(on_progress if processes.is_first else None)
     identity = RunIdentity(config, data.classes, data_digest(data.pictures, cache.digests))
-    prepared = Prepared(config, data, backbone, test_rule, start, identity)
-    return Trainer(config, model, loader, train_rule, output / CHECKPOINT_NAME), prepared
+    prepared = Prepared(config, data, backbone, test_rule, start, identity, processes)
+    return Trainer(config, model, loader, train_rule, output / CHECKPOINT_NAME, processes), prepared
 
 
 def _check_output(output: Path) -> None:
@@ -140,29 +160,49 @@ def _choose_rules(config: Config, backbone: Backbone) -> tuple[Preprocessing, Pr
 
 
 def _run_epochs(trainer: Trainer, prepared: Prepared, output: Path) -> None:
-    checkpoint_path, epochs = output / CHECKPOINT_NAME, prepared.config.train.epochs
-    checkpoint = read_checkpoint(checkpoint_path, prepared.identity)
+    path, epochs = output / CHECKPOINT_NAME, prepared.config.train.epochs
+    is_first = prepared.processes.is_first
+    checkpoint = read_checkpoint(path, prepared.identity)
     if checkpoint:
         trainer.resume(checkpoint)
-        print_note(f"{checkpoint_path}: going on after epoch {checkpoint.epoch} of {epochs}")
-    with MetricsLog(output / METRICS_NAME, trainer.epochs_done) as log:
+        if is_first:
+            print_note(f"going on from {trainer.saved} (epoch {checkpoint.epoch} of {epochs} is whole)")
+
+    def save(state: Checkpoint) -> None:
+        if is_first:
+            save_checkpoint(path, prepared.identity, state)
+
+    with _open_log(trainer, prepared, output) as log:
         while trainer.epochs_done < epochs:
             try:
-                trainer.run_epoch(log)
+                trainer.run_epoch(log, save)
             except KeyboardInterrupt:
-                print_note(_what_is_saved(trainer.epochs_done, checkpoint_path))
+                if is_first:
+                    print_note(_what_is_saved(trainer.saved))
                 raise
-            _look_at_held_out(trainer, prepared, log)
-            save_checkpoint(checkpoint_path, prepared.identity, trainer.state())
+            if is_first:
+                _look_at_held_out(trainer, prepared, log)
+            save(trainer.state())
 
 
-def _what_is_saved(epochs_done: int, path: Path) -> str:
-    if not epochs_done:
-        return "interrupted in the first epoch: nothing is saved yet"
-    return f"{path}: saved after epoch {epochs_done}; the same command goes on from there"
+@contextmanager
+def _open_log(trainer: Trainer, prepared: Prepared, output: Path) -> Iterator[Log]:
+    if not prepared.processes.is_first:
+        yield SilentLog()
+        return
+    wanted = prepared.config.train.tensorboard
+    scalars = Scalars(output / TENSORBOARD_NAME, trainer.steps_done) if wanted else None
+    with MetricsLog(output / METRICS_NAME, trainer.epochs_done, trainer.steps_done, scalars) as log:
+        yield log
 
 
-def _look_at_held_out(trainer: Trainer, prepared: Prepared, log: MetricsLog) -> None:
+def _what_is_saved(saved: str | None) -> str:
+    if saved is None:
+        return "interrupted before the first checkpoint: nothing is saved yet"
+    return f"saved: {saved}; the same command goes on from there"
+
+
+def _look_at_held_out(trainer: Trainer, prepared: Prepared, log: Log) -> None:
     """Figures of the model as it would be exported now; the last epoch's are `finish`'s."""
     config, epoch = prepared.config, trainer.epochs_done
     if not prepared.data.held_out or epoch % config.evaluation.every or epoch == config.train.epochs:

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index.errors import UsageError
 from index.preprocess import Preprocessing
 from training.batches import BatchLoader
 from training.config import Config
+from training.parallel import Processes
 from training.picture_cache import PictureCache
 
 RULE = Preprocessing(resize=36, input_size=32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
@@ -31,11 +31,26 @@ def test_an_epoch_is_a_shuffle_without_the_last_small_batch(
     loader = BatchLoader(cache, range(24), config.augmentation, config.train)
     batches = list(loader.epoch(0))
     seen = np.concatenate([batch.labels for batch in batches])
-    assert len(batches) == len(loader) == 2
+    assert len(batches) == loader.steps == 2
     assert batches[0].pixels.shape == (10, 32, 32, 3)
     assert len(set(seen.tolist())) == 20
     assert seen.tolist() != sorted(seen.tolist())
-    assert (loader.order(0) != loader.order(1)).any()
+
+
+def test_the_parts_of_a_batch_are_the_batch_and_skipped_ones_are_skipped(
+    cache: PictureCache, make_config: Callable[..., Config]
+) -> None:
+    config = make_config()
+    loader = BatchLoader(cache, range(24), config.augmentation, config.train)
+    whole = list(loader.epoch(3))
+    parts = [list(loader.epoch(3, share=Processes(rank, 2).share)) for rank in (0, 1)]
+    later = list(loader.epoch(3, skip=2))
+    assert len(later) == 1
+    np.testing.assert_array_equal(later[0].pixels, whole[2].pixels)
+    for batch, left, right in zip(whole, *parts, strict=True):
+        assert len(left.labels) == len(right.labels) == 4
+        np.testing.assert_array_equal(batch.labels, np.concatenate([left.labels, right.labels]))
+        np.testing.assert_array_equal(batch.pixels, np.concatenate([left.pixels, right.pixels]))
 
 
 def test_the_number_of_threads_changes_nothing(cache: PictureCache, make_config: Callable[..., Config]) -> None:
@@ -55,9 +70,3 @@ def test_an_epoch_left_early_ends_its_threads(cache: PictureCache, make_config: 
     next(batches)
     batches.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("augment")]
-
-
-def test_fewer_pictures_than_a_batch(cache: PictureCache, make_config: Callable[..., Config]) -> None:
-    config = make_config(train__batch_size=25)
-    with pytest.raises(UsageError, match=r"train\.batch_size: fewer pictures than one batch"):
-        BatchLoader(cache, range(24), config.augmentation, config.train)

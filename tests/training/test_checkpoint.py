@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,16 @@ from training.checkpoint import (
 )
 from training.config import Config
 
-STATE = Checkpoint(3, {"weight": torch.ones(2)}, {"state": {}, "param_groups": [{"lr": 0.1}]}, [torch.zeros(3)])
+STATE = Checkpoint(
+    epoch=3,
+    steps=[{"loss": 0.5, "tightness": None}],
+    seconds=1.5,
+    random=[torch.zeros(3)],
+    model={"weight": torch.ones(2)},
+    optimiser={"state": {}, "param_groups": [{"lr": 0.1}]},
+    scaler={},
+    average=None,
+)
 
 
 @pytest.fixture
@@ -31,7 +41,7 @@ def test_what_is_saved_comes_back(tmp_path: Path, identity: RunIdentity) -> None
     save_checkpoint(path, identity, STATE)
     found = read_checkpoint(path, identity)
     assert found is not None
-    assert (found.epoch, found.optimiser) == (3, STATE.optimiser)
+    assert (found.epoch, found.steps, found.optimiser) == (3, STATE.steps, STATE.optimiser)
     assert torch.equal(found.model["weight"], torch.ones(2))
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
 
@@ -48,7 +58,7 @@ def test_a_write_that_fails_leaves_the_old_one(
 
     monkeypatch.setattr(torch, "save", cut_short)
     with pytest.raises(OSError, match="no space"):
-        save_checkpoint(path, identity, Checkpoint(4, {}, {}, []))
+        save_checkpoint(path, identity, replace(STATE, epoch=4))
     found = read_checkpoint(path, identity)
     assert found is not None
     assert found.epoch == 3

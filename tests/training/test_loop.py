@@ -94,10 +94,11 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_change(
 ) -> None:
     trainer = make_trainer(make_config(), tmp_path)
     trainer.run_epoch(log)
+    trainer.state()
     with torch.no_grad():
         trainer.model.get_parameter(WEIGHT.replace("weight", "bias"))[0] = float("inf")
     before = trainer.model.get_parameter(WEIGHT).detach().clone()
-    with pytest.raises(CrossmatchError, match=r"not finite at step 4 .*after epoch 1: .*checkpoint\.pt"):
+    with pytest.raises(CrossmatchError, match=r"at step 4 .*last good checkpoint is .*checkpoint\.pt, after step 3"):
         trainer.run_epoch(log)
     assert torch.equal(trainer.model.get_parameter(WEIGHT), before)
 
@@ -105,7 +106,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_change(
 def test_batches_are_normalised_as_in_the_index(tmp_path: Path, make_config: Callable[..., Config]) -> None:
     trainer = make_trainer(make_config(), tmp_path)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
-    prepared = trainer.prepare(Batch(pixels, np.zeros(2, np.int64)))
+    prepared = trainer.stepper.prepare(Batch(pixels, np.zeros(2, np.int64)))
     rule = build_backbone("test_efficientnet", "none").preprocessing
     expected = np.stack([normalise(Image.fromarray(picture), rule) for picture in pixels])
     np.testing.assert_allclose(prepared.numpy(), expected, atol=1e-6)

@@ -178,19 +178,19 @@ def test_an_interrupted_run_goes_on_and_ends_in_the_same_weights(
     whole = train_bundle(config, tmp_path / "whole")
     run_epoch = Trainer.run_epoch
 
-    def stop_in_the_second(trainer: Trainer, log: Any) -> None:
+    def stop_in_the_second(trainer: Trainer, log: Any, save: Any) -> None:
         if trainer.epochs_done == 1:
             log.write("step", 2, loss=0.0)
             raise KeyboardInterrupt
-        run_epoch(trainer, log)
+        run_epoch(trainer, log, save)
 
     monkeypatch.setattr(Trainer, "run_epoch", stop_in_the_second)
     with pytest.raises(KeyboardInterrupt):
         train_bundle(config, tmp_path / "run")
-    assert "saved after epoch 1" in capsys.readouterr().err
+    assert "checkpoint.pt, after step 3; the same command goes on" in capsys.readouterr().err
     monkeypatch.setattr(Trainer, "run_epoch", run_epoch)
     resumed = train_bundle(config, tmp_path / "run")
-    assert "going on after epoch 1 of 2" in capsys.readouterr().err
+    assert "after step 3 (epoch 1 of 2 is whole)" in capsys.readouterr().err
     assert resumed.bundle.manifest.model_id == whole.bundle.manifest.model_id
     assert [row["kind"] for row in read_rows(tmp_path / "run")] == ["step", "step", "step", "epoch"] * 2
     with pytest.raises(UsageError, match=r"train\.epochs is 2 there and 5 here"):
