@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from fastapi import Request
 from python_multipart.exceptions import FormParserError
@@ -19,6 +20,9 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
 from service.problems import BadFormError, BodyTooLargeError, SlowBodyError, UnsupportedBodyError
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
 
 _OVERHEAD = 64 * 2**10  # bytes for boundaries and headers of the parts
 _NAME = 200  # characters of a part's or a file's name that are kept
@@ -71,6 +75,7 @@ class _Collector:
         self.limits = limits
         self.whole: deque[Part] = deque()
         self.begun = 0  # parts so far
+        self.ended = False  # the boundary after the last part came
         self._files = self._fields = 0
         self._begin()
 
@@ -133,6 +138,21 @@ class _Collector:
         )
         self._pieces = []
 
+    def on_end(self) -> None:
+        self.ended = True
+
+
+async def collect_parts(request: Request, limits: PartLimits) -> list[Part]:
+    """All parts of a multipart body that comes in within `limits.seconds`. Raises what `iterate_parts` does.
+
+    One alarm for the whole body: setting one for each chunk costs more than the parser.
+    """
+    try:
+        async with asyncio.timeout(limits.seconds):
+            return [part async for part in _parse(request, limits, _Collector(limits), _read(request))]
+    except TimeoutError as error:
+        raise _slow(limits) from error
+
 
 async def iterate_parts(request: Request, limits: PartLimits) -> AsyncIterator[Part]:
     """Each part of a multipart body as soon as it is whole.
@@ -140,16 +160,17 @@ async def iterate_parts(request: Request, limits: PartLimits) -> AsyncIterator[P
     Raises UnsupportedBodyError, SlowBodyError (408), BodyTooLargeError (413) or BadFormError (422), also between two
     parts; a client that goes away raises BadFormError, and so does a body that ends within a part.
     """
-    parser, collector = _open_parser(request, limits)
-    ended = False
+    collector = _Collector(limits)
+    async for part in _parse(request, limits, collector, _read_in_time(request, limits, collector)):
+        yield part
 
-    def end() -> None:
-        nonlocal ended
-        ended = True
 
-    parser.set_callback("end", end)
+async def _parse(
+    request: Request, limits: PartLimits, collector: _Collector, chunks: AsyncIterator[bytes]
+) -> AsyncIterator[Part]:
+    parser = _open_parser(request, collector)
     received = 0
-    async for chunk in _read_in_time(request, limits, collector):
+    async for chunk in chunks:
         received += len(chunk)
         if limits.longest_body is not None and received > limits.longest_body:
             raise BodyTooLargeError(
@@ -161,16 +182,23 @@ async def iterate_parts(request: Request, limits: PartLimits) -> AsyncIterator[P
             raise BadFormError("the form can not be read", expected="multipart/form-data", found=error) from error
         while collector.whole:
             yield collector.whole.popleft()
-    if received and not ended:
+    if received and not collector.ended:
         raise BadFormError("the form can not be read: it ends within a part", found=f"{received} bytes")
 
 
-def _open_parser(request: Request, limits: PartLimits) -> tuple[MultipartParser, _Collector]:
-    collector = _Collector(limits)
-    names = ("part_begin", "header_field", "header_value", "header_end", "headers_finished", "part_data", "part_end")
-    callbacks = {f"on_{name}": getattr(collector, f"on_{name}") for name in names}
+def _open_parser(request: Request, collector: _Collector) -> MultipartParser:
+    callbacks: MultipartCallbacks = {
+        "on_part_begin": collector.on_part_begin,
+        "on_header_field": collector.on_header_field,
+        "on_header_value": collector.on_header_value,
+        "on_header_end": collector.on_header_end,
+        "on_headers_finished": collector.on_headers_finished,
+        "on_part_data": collector.on_part_data,
+        "on_part_end": collector.on_part_end,
+        "on_end": collector.on_end,
+    }
     try:
-        return MultipartParser(_find_boundary(request), callbacks), collector  # type: ignore[arg-type]
+        return MultipartParser(_find_boundary(request), callbacks)
     except FormParserError as error:
         raise BadFormError("the form can not be read", found=error) from error
 
@@ -192,9 +220,19 @@ def _find_boundary(request: Request) -> bytes:
     return boundary
 
 
+async def _read(request: Request) -> AsyncGenerator[bytes, None]:
+    """Chunks of the body that are not empty."""
+    try:
+        async for chunk in request.stream():
+            if chunk:
+                yield chunk
+    except ClientDisconnect as error:
+        raise BadFormError("the client went away before the form was complete") from error
+
+
 async def _read_in_time(request: Request, limits: PartLimits, collector: _Collector) -> AsyncGenerator[bytes, None]:
     """Chunks of the body. The clock runs only while we wait for the client, never while a part is dealt with."""
-    stream = request.stream()
+    stream = _read(request)
     left = limits.seconds
     while True:
         started = time.monotonic()
@@ -204,18 +242,16 @@ async def _read_in_time(request: Request, limits: PartLimits, collector: _Collec
         except StopAsyncIteration:
             return
         except TimeoutError as error:
-            raise SlowBodyError(
-                "the body takes too long to come in", expected=f"within {limits.seconds:g} s"
-            ) from error
-        except ClientDisconnect as error:
-            raise BadFormError("the client went away before the form was complete") from error
+            raise _slow(limits) from error
         left -= time.monotonic() - started
-        if not chunk:
-            continue
         before = collector.begun
         yield chunk
-        if limits.bulk and collector.begun != before:
+        if collector.begun != before:
             left = limits.seconds
+
+
+def _slow(limits: PartLimits) -> SlowBodyError:
+    return SlowBodyError("the body takes too long to come in", expected=f"within {limits.seconds:g} s")
 
 
 def _read_name(raw: bytes) -> str:

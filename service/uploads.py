@@ -15,7 +15,7 @@ from types import MappingProxyType
 from fastapi import Request
 
 from index.errors import BrokenImageError
-from service.parts import Part, PartLimits, iterate_parts
+from service.parts import Part, PartLimits, collect_parts
 from service.problems import BadFormError
 from service.settings import Settings
 
@@ -66,7 +66,7 @@ async def read_form(request: Request, rule: FormRule, settings: Settings) -> For
         files=sum(rule.files.values()),
         fields=rule.fields,
     )
-    form = Form(tuple([part async for part in iterate_parts(request, limits)]))
+    form = Form(tuple(await collect_parts(request, limits)))
     _check_files(form, rule)
     return form
 

@@ -9,8 +9,11 @@ from fastapi import Depends, Request
 from service.engine import Engine
 
 
-def get_engine(request: Request) -> Engine:
-    """The engine that the lifespan opened."""
+async def get_engine(request: Request) -> Engine:
+    """The engine that the lifespan opened.
+
+    `async`, as every dependency here must be: FastAPI calls others on a thread of its own, a millisecond a request.
+    """
     engine: Engine = request.app.state.engine
     return engine
 

@@ -6,11 +6,11 @@ import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import JSONResponse
 
 from index.queries import MAX_K
 from index.searcher import search_views
 from service.answers import SearchAnswer
+from service.json_answer import JsonAnswer
 from service.problems import describe_problems
 from service.routes import EngineDependency
 from service.uploads import FormRule, read_form
@@ -50,10 +50,10 @@ async def search(
     request: Request,
     engine: EngineDependency,
     k: Annotated[int, Query(ge=1, le=MAX_K, description="How many items to return.")] = 10,
-) -> JSONResponse:
+) -> JsonAnswer:
     """Send the picture as the file `image` of a multipart form."""
     form = await read_form(request, FormRule(), engine.settings)
     started = time.perf_counter()
     views = form.pictures("image")
     result = await engine.run(lambda encoder, searcher: search_views(searcher, encoder, views, k))
-    return JSONResponse(result.to_json((time.perf_counter() - started) * 1000))
+    return JsonAnswer(result.to_json((time.perf_counter() - started) * 1000))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from starlette.types import Message
 
 from index.errors import CrossmatchError
-from service.parts import Part, PartLimits, iterate_parts
+from service.parts import Part, PartLimits, collect_parts, iterate_parts
 from service.problems import BadFormError, BodyTooLargeError, SlowBodyError
 
 LIMITS = PartLimits(file_bytes=1000, seconds=5, files=100, fields=100, body_bytes=2**20)
@@ -47,7 +47,12 @@ async def cut(body: bytes, size: int, seconds: float = 0) -> AsyncIterator[bytes
 
 def read(body: bytes, limits: PartLimits = LIMITS, size: int = 2**16, seconds: float = 0) -> list[Part]:
     async def collect() -> list[Part]:
-        return [part async for part in iterate_parts(make_request(cut(body, size, seconds)), limits)]
+        request = make_request(cut(body, size, seconds))
+        return (
+            [part async for part in iterate_parts(request, limits)]
+            if limits.bulk
+            else await collect_parts(request, limits)
+        )
 
     return asyncio.run(collect())
 
