@@ -51,7 +51,7 @@ def plan_access(layout: Layout, listening: str, options: AccessOptions) -> Acces
         raise UsageError("--allow-open and --require-key are opposites", remedy="give one of them")
     keys = options.require_key or not (options.allow_open or is_loopback(listening))
     if keys:
-        _refuse_without_keys(layout, listening)
+        _refuse_without_keys(layout, listening, options)
     rate = options.rate
     return Access(
         keys=keys,
@@ -62,12 +62,16 @@ def plan_access(layout: Layout, listening: str, options: AccessOptions) -> Acces
     )
 
 
-def _refuse_without_keys(layout: Layout, listening: str) -> None:
+def _refuse_without_keys(layout: Layout, listening: str, options: AccessOptions) -> None:
+    instead = (
+        "leave --require-key out"
+        if options.require_key
+        else "let whoever reaches the port do anything with --allow-open"
+    )
     now = datetime.now(UTC)
     if not any(key.is_valid(now) for key in read_keys(layout)):
         raise UsageError(
             f"a service on {listening} asks for a key, and there is none",
             where=layout.folder,
-            remedy=f"make one with `crossmatch key create --scope read --index {layout.folder}`, or let everybody in "
-            "who reaches the port with --allow-open",
+            remedy=f"make one with `crossmatch key create --scope read --index {layout.folder}`, or {instead}",
         )

@@ -18,6 +18,49 @@ const uploads = new Map();
 let current = new AbortController(); // of the search under way
 let indexed = { size: null };
 
+// --- the key, where the service asks for one ---
+
+const KEY = "crossmatch-key"; // in the tab's own store: never in an address, gone when the tab is closed
+let key = sessionStorage.getItem(KEY);
+let asking = null; // while the page asks for a key: the promise that one is given
+
+function askForKey(used) {
+  if (key !== used) return Promise.resolve(); // another request has been given a new one meanwhile
+  key = null;
+  sessionStorage.removeItem(KEY);
+  asking ??= new Promise((resolve) => {
+    document.body.dataset.locked = "";
+    $("lock").hidden = false;
+    $("lock-problem").textContent = used === null ? "" : "This key is not known here, or no longer valid.";
+    $("key").value = "";
+    $("key").focus();
+    $("lock").onsubmit = (event) => {
+      event.preventDefault();
+      key = $("key").value.trim();
+      sessionStorage.setItem(KEY, key);
+      $("key").value = "";
+      $("lock").hidden = true;
+      delete document.body.dataset.locked;
+      asking = null;
+      resolve();
+    };
+  });
+  return asking;
+}
+
+// An <img> sends no key: where there is one, the picture is fetched with it and shown from memory.
+async function loadPicture(image, path) {
+  if (key === null) {
+    image.src = path;
+    return;
+  }
+  const picture = await call(path).then((response) => response.blob()).catch(() => null);
+  if (picture === null) return;
+  const address = URL.createObjectURL(picture);
+  for (const event of ["load", "error"]) image.addEventListener(event, () => URL.revokeObjectURL(address), { once: true });
+  image.src = address;
+}
+
 // --- talking to the service ---
 
 class Problem extends Error {
@@ -28,13 +71,19 @@ class Problem extends Error {
 }
 
 async function call(path, options = {}) {
+  const used = key;
+  const headers = used === null ? {} : { Authorization: `Bearer ${used}` };
   let response;
   try {
-    response = await fetch(path, options);
+    response = await fetch(path, { ...options, headers });
   } catch (cause) {
     throw new Problem("The service does not answer. Check that it is running, then try again.", true, { cause });
   }
   if (response.ok) return response;
+  if (response.status === 401) {
+    await askForKey(used);
+    return call(path, options);
+  }
   throw new Problem(await describeProblem(response), response.status === 429 || response.status >= 500);
 }
 
@@ -180,8 +229,9 @@ function readableTime(ms) {
 
 function curlCommand(query) {
   const at = (path) => `'${new URL(path, document.baseURI).href.replaceAll("'", "%27")}'`;
-  const from = query.file ? "" : `curl -s ${at(itemPath(query.item, "image"))} | `;
-  return `${from}curl -F image=@${query.file ? "picture.jpg" : "-"} ${at(`v1/search?k=${RESULTS}`)}`;
+  const auth = key === null ? "" : '-H "Authorization: Bearer $CROSSMATCH_KEY" ';
+  const from = query.file ? "" : `curl -s ${auth}${at(itemPath(query.item, "image"))} | `;
+  return `${from}curl ${auth}-F image=@${query.file ? "picture.jpg" : "-"} ${at(`v1/search?k=${RESULTS}`)}`;
 }
 
 // --- building elements ---
@@ -195,7 +245,7 @@ function make(tag, className = "", text = "") {
 
 function makeThumbnail(item) {
   const image = make("img");
-  image.src = itemPath(item.id, "thumbnail");
+  loadPicture(image, itemPath(item.id, "thumbnail"));
   image.alt = "";
   image.loading = "lazy";
   image.decoding = "async";
@@ -334,13 +384,14 @@ document.addEventListener("drop", (event) => {
   take(event, event.dataTransfer, "What was dropped is not a file. Save the picture first, then drop the file.");
 });
 document.addEventListener("paste", (event) => {
+  if (event.target === $("key")) return;
   take(event, event.clipboardData, "The clipboard holds no picture. Copy the picture itself, then paste again.");
 });
 $("query-image").addEventListener("load", ({ target }) => markSmall(target));
 $("query-image").addEventListener("error", ({ target }) => {
   const { standIn } = target.dataset;
   target.dataset.standIn = "";
-  if (standIn) target.src = standIn;
+  if (standIn) loadPicture(target, standIn);
   else $("query").classList.add("blind");
 });
 $("home").addEventListener("click", (event) => {
