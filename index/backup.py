@@ -21,7 +21,7 @@ from index.catalog_writer import CatalogWriter
 from index.errors import IndexDataError, UsageError
 from index.holding import keeping_files
 from index.layout import Layout, make_folder, sync_path, write_whole
-from index.vectors import VectorMap, VectorWriter, find_damaged
+from index.vectors import VectorMap, VectorWriter, explain_damaged, find_damaged
 from index.view import GenerationHold
 
 _ATTEMPTS = 5  # at opening files that newer snapshots and generations keep replacing
@@ -160,12 +160,7 @@ class _Backup:
                 vectors = rows.read(block)
                 damaged = block[find_damaged(vectors, crcs[start : start + _BLOCK])]
                 if len(damaged):
-                    raise IndexDataError(
-                        "rows are not what was written",
-                        where=self._layout.vectors(generation.name),
-                        found=f"wrong CRCs for pictures {', '.join(map(str, damaged[:5].tolist()))}",
-                        remedy="run `crossmatch index verify --repair`",
-                    )
+                    raise explain_damaged(self._layout.vectors(generation.name), damaged)
                 writer.write(block.tolist(), vectors)
         finally:
             writer.close()

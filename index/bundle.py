@@ -17,7 +17,7 @@ import numpy as np
 
 from index.calibration import Calibration, read_calibration
 from index.errors import BundleDigestError, BundleFormatError, UsageError
-from index.layout import sync_path
+from index.layout import describe_occupied, sync_path
 from index.manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
@@ -162,13 +162,8 @@ def _refuse_other(folder: Path) -> None:
     else:
         fits = folder.is_dir() or not folder.exists()
     if not fits:
-        raise UsageError(
-            "the output is in the way",
-            where=folder,
-            expected="a new folder, or a bundle to replace",
-            found="a file" if folder.is_file() else "a folder with other content",
-            remedy="choose another --output",
-        )
+        expected = "a new folder, or a bundle to replace"
+        raise describe_occupied(folder, "the output is in the way", expected, "--output")
 
 
 def _put_in_place(draft: Path, folder: Path, old: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from index.cli import IndexOption, JsonOption
-from index.terminal import print_facts, print_json
+from index.terminal import print_facts, print_json, print_listed
 
 _SHOWN = 50  # findings listed for people; --json has them all
 
@@ -43,10 +43,8 @@ def verify_index(
     if json:
         print_json({"index": str(index), "faults": remaining, "findings": [one.to_json() for one in found]})
     else:
-        for one in found[:_SHOWN]:
-            typer.echo(f"{'healed' if one.healed else one.kind:<6}  {one.where}: {one.what}")
-        if len(found) > _SHOWN:
-            typer.echo(f"... and {len(found) - _SHOWN} more; --json lists them all")
+        lines = [f"{'healed' if one.healed else one.kind:<6}  {one.where}: {one.what}" for one in found]
+        print_listed(lines, _SHOWN, indent="")
         typer.echo(f"{index}: {f'{remaining} faults remain' if remaining else 'no fault remains'}")
     if remaining:
         raise typer.Exit(1)

@@ -12,9 +12,8 @@ from typing import Annotated
 import typer
 
 from index.cli import IndexOption, JsonOption, ModelOption, ThreadsOption
-from index.terminal import print_json, progress_bar
+from index.terminal import print_json, print_listed, print_result, progress_bar
 
-_SHOWN = 20  # keys listed for people; --json has them all
 _FILE = "A new .parquet file, or a .npy file that gets a .jsonl file beside it."
 
 
@@ -40,11 +39,9 @@ def export_index(
     layout = Layout(index)
     with Catalog(layout.catalog) as catalog, progress_bar("Exporting") as on_progress:
         report = export_items(layout, catalog, output, on_progress)
-    if json:
-        fields = {"output": str(output), "items": report.items, "model": report.model}
-        print_json({**fields, "change_number": report.change_number})
-    else:
-        typer.echo(f"{output}: {report.items} items, vectors of model {report.model[:12]}...")
+    fields = {"output": str(output), "items": report.items, "model": report.model}
+    line = f"{output}: {report.items} items, vectors of model {report.model[:12]}..."
+    print_result(line, {**fields, "change_number": report.change_number}, json=json)
 
 
 def import_index(
@@ -93,10 +90,7 @@ def import_index(
         return
     said = ", ".join(f"{name} {count}" for name, count in counts.items())
     typer.echo(f"{index}: {said}, left alone {len(report.taken)}")
-    for key in report.taken[:_SHOWN]:
-        typer.echo(f"  left alone {key}: the key is there with other content")
-    if len(report.taken) > _SHOWN:
-        typer.echo(f"  ... and {len(report.taken) - _SHOWN} more; --json lists them all")
+    print_listed([f"left alone {key}: the key is there with other content" for key in report.taken])
 
 
 def embed(
@@ -131,10 +125,7 @@ def embed(
         print_json({"output": str(output), "embedded": report.embedded, "skipped": skipped})
         return
     typer.echo(f"{output}: {report.embedded} vectors, skipped {len(report.skipped)}")
-    for skip in report.skipped[:_SHOWN]:
-        typer.echo(f"  skipped {skip.key}: {skip.reason}")
-    if len(report.skipped) > _SHOWN:
-        typer.echo(f"  ... and {len(report.skipped) - _SHOWN} more; --json lists them all")
+    print_listed([f"skipped {skip.key}: {skip.reason}" for skip in report.skipped])
 
 
 def backup(
@@ -165,8 +156,7 @@ def backup(
         print_json({**fields, "damaged": list(report.damaged)})
         return
     typer.echo(f"{destination}: {report.items} items, {report.files} files, {report.bytes} bytes")
-    for key in report.damaged[:_SHOWN]:
-        typer.echo(f"  left out the picture of {key}: it is not the one that was added")
+    print_listed([f"left out the picture of {key}: it is not the one that was added" for key in report.damaged])
 
 
 def restore(
@@ -186,8 +176,6 @@ def restore(
 
     with progress_bar("Checking and copying") as on_progress:
         report = restore_index(source, Layout(index), on_progress)
-    if json:
-        fields = {"index": str(index), "change_number": report.change_number, "created": report.created}
-        print_json({**fields, "items": report.items, "files": report.files})
-    else:
-        typer.echo(f"{index}: {report.items} items, as backed up at {report.created}")
+    fields = {"index": str(index), "change_number": report.change_number, "created": report.created}
+    line = f"{index}: {report.items} items, as backed up at {report.created}"
+    print_result(line, {**fields, "items": report.items, "files": report.files}, json=json)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from index.cli import IndexOption, JsonOption, ModelOption, ThreadsOption
-from index.terminal import print_json, print_note, progress_bar
+from index.terminal import print_json, print_listed, print_note, print_result, progress_bar
 
 if TYPE_CHECKING:  # the heavy modules are imported by the command that needs them, so that --help is quick
     from index.encoding import SkippedPicture
@@ -28,7 +28,6 @@ DropOption = Annotated[
     bool, typer.Option("--drop-missing", help="Remove items whose pictures are gone, instead of stopping.")
 ]
 KeepOption = Annotated[int, typer.Option("--keep", help="Earlier generations to keep.", min=0)]
-_SHOWN = 20  # skipped files listed for people; --json has them all
 
 
 def build(
@@ -99,10 +98,7 @@ def _print_counts(counts: dict[str, int], skipped: Sequence[SkippedPicture], ind
         return
     said = [f"{name} {count}" for name, count in counts.items() if count or name == "added"]
     typer.echo(f"{index}: {', '.join(said)}, skipped {len(skipped)}")
-    for skip in skipped[:_SHOWN]:
-        typer.echo(f"  skipped {skip.key}: {skip.reason}")
-    if len(skipped) > _SHOWN:
-        typer.echo(f"  ... and {len(skipped) - _SHOWN} more; --json lists them all")
+    print_listed([f"skipped {skip.key}: {skip.reason}" for skip in skipped])
 
 
 def _print_swap(generation: str, encoded: int, dropped: Sequence[str], index: Path, json: bool) -> None:
@@ -110,8 +106,7 @@ def _print_swap(generation: str, encoded: int, dropped: Sequence[str], index: Pa
         print_json({"index": str(index), "generation": generation, "encoded": encoded, "dropped": list(dropped)})
         return
     typer.echo(f"{index}: generation {generation} answers now, {encoded} pictures encoded")
-    for key in dropped:
-        typer.echo(f"  removed {key}: its picture is gone")
+    print_listed([f"removed {key}: its picture is gone" for key in dropped])
 
 
 def add(
@@ -184,10 +179,7 @@ def update(
     with CatalogWriter(layout.catalog) as catalog:
         item = IndexEditor(layout, catalog, threads=1).update(key, patch)
     fields = {"id": item.id, "key": item.key, "label": item.label, "metadata": item.metadata, "version": item.version}
-    if json:
-        print_json(fields)
-    else:
-        typer.echo(f"{index}: {item.key} is at version {item.version}")
+    print_result(f"{index}: {item.key} is at version {item.version}", fields, json=json)
 
 
 def _read_metadata(text: str) -> dict[str, Any]:
@@ -217,10 +209,8 @@ def remove(
     layout = Layout(index)
     with CatalogWriter(layout.catalog) as catalog:
         IndexEditor(layout, catalog).remove(keys)
-    if json:
-        print_json({"index": str(index), "removed": len(set(keys))})
-    else:
-        typer.echo(f"{index}: removed {len(set(keys))}")
+    fields = {"index": str(index), "removed": len(set(keys))}
+    print_result(f"{index}: removed {len(set(keys))}", fields, json=json)
 
 
 def compact(
@@ -248,10 +238,8 @@ def compact(
     layout = Layout(index)
     with CatalogWriter(layout.catalog) as catalog:
         report = compact_index(layout, catalog, recipe=recipe, keep=keep)
-    if json:
-        print_json({"index": str(index), **report.to_json()})
-    else:
-        typer.echo(f"{index}: {report.pictures} pictures sealed, recall {report.recall}, {report.freed} bytes freed")
+    line = f"{index}: {report.pictures} pictures sealed, recall {report.recall}, {report.freed} bytes freed"
+    print_result(line, {"index": str(index), **report.to_json()}, json=json)
 
 
 def rollback(

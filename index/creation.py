@@ -16,8 +16,8 @@ from pathlib import Path
 
 from index.bundle import Bundle, read_bundle
 from index.catalog_writer import CatalogWriter
-from index.errors import IndexBusyError, UsageError
-from index.layout import Layout, make_folder, refuse_network_folder, sync_path, write_whole
+from index.errors import IndexBusyError
+from index.layout import Layout, describe_occupied, make_folder, refuse_network_folder, sync_path, write_whole
 from index.manifest import MANIFEST_NAME, canonical_json, file_digest
 
 FORMAT_VERSION = 1
@@ -53,13 +53,8 @@ def create_index(layout: Layout, bundle: Bundle, recipe: str = "flat") -> None:
 def refuse_occupied(folder: Path) -> None:
     """Raises UsageError if something is where an index should go."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(
-            "something else is where the index should go",
-            where=folder,
-            expected="a new or empty folder",
-            found="a folder with other content" if folder.is_dir() else "a file",
-            remedy="choose another --index",
-        )
+        what = "something else is where the index should go"
+        raise describe_occupied(folder, what, "a new or empty folder", "--index")
 
 
 def name_generation(number: int, model_id: str) -> str:

@@ -57,12 +57,11 @@ class Database:
     writes: bool = False  # whether the connection has to be one that can write
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
-        """Open the catalogue at `path`; with `create`, make it. Raises IndexDataError."""
+        """Open the catalogue at `path`; with `create`, make it. Raises IndexDataError, on a network file system too."""
         self.path = path
         self._copy: tempfile.TemporaryDirectory[str] | None = None
         self._fingerprint: Fingerprint | None = None  # of files that are read without SQLite's locks
-        if self.writes:
-            refuse_network_folder(path.parent)
+        refuse_network_folder(path.parent)  # readers, too: see docs/decisions/0014
         if create:
             self._create()
         self._open()

@@ -22,13 +22,14 @@ from index.catalog_writer import CatalogWriter
 from index.creation import make_generation_folder, name_generation
 from index.encoder import Encoder, verify_golden
 from index.encoder_pool import EncoderPool
-from index.errors import ImageError, IndexDataError, OriginalMissingError, UsageError
+from index.errors import ImageError, OriginalMissingError, UsageError
 from index.images import ImageLimits
 from index.layout import Layout, write_whole
 from index.originals import locate_original, read_original
 from index.relocation import Relocation
 from index.snapshot import find_damaged_pictures, seal_snapshot
 from index.types import Vectors
+from index.vectors import explain_damaged
 from index.writer import IndexWriter
 
 _BATCH = 128  # pictures a transaction
@@ -224,12 +225,7 @@ def check_rows(layout: Layout, catalog: CatalogWriter, generation: Generation) -
     """Raises IndexDataError if a generation's rows are not what was written."""
     damaged = find_damaged_pictures(layout, catalog, generation)
     if len(damaged):
-        raise IndexDataError(
-            "rows are not what was written",
-            where=layout.vectors(generation.name),
-            found=f"wrong CRCs for pictures {', '.join(map(str, damaged[:_SHOWN].tolist()))}",
-            remedy="run `crossmatch index verify --repair`",
-        )
+        raise explain_damaged(layout.vectors(generation.name), damaged)
 
 
 def clear_old_generations(layout: Layout, catalog: CatalogWriter, keep: int) -> list[str]:

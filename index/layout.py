@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from index.errors import IndexDataError
+from index.errors import IndexDataError, UsageError
 
 CATALOG = "catalog.sqlite"
 _ATTEMPTS = 5  # at a file that others keep clearing away
@@ -109,7 +109,7 @@ def refuse_network_folder(folder: Path) -> None:
             where=folder,
             expected="a local file system",
             found=kind,
-            remedy="choose a folder on a local disk",
+            remedy="choose a folder on a local disk; an index that is there already, restore from a backup into one",
         )
 
 
@@ -121,6 +121,17 @@ def find_file_system(folder: Path, mounts: Path) -> str | None:
         return None
     table = {Path(line.split()[1].replace("\\040", " ")): line.split()[2] for line in lines if line.count(" ") >= 3}
     return next((table[path] for path in (folder, *folder.parents) if path in table), None)
+
+
+def describe_occupied(folder: Path, what: str, expected: str, option: str) -> UsageError:
+    """What to raise where something else is at the place of a folder that is to be made."""
+    return UsageError(
+        what,
+        where=folder,
+        expected=expected,
+        found="a folder with other content" if folder.is_dir() else "a file",
+        remedy=f"choose another {option}",
+    )
 
 
 def sync_path(path: Path) -> None:

@@ -27,7 +27,7 @@ from index.manifest import file_digest
 from index.recipes import build_faiss, parse_recipe, search_faiss
 from index.reserve import require_room
 from index.types import Ids, Vectors
-from index.vectors import VectorMap, find_damaged
+from index.vectors import VectorMap, explain_damaged, find_damaged
 
 _NONE: Ids = np.empty(0, dtype=np.int64)
 _BLOCK = 16_384  # rows read at a time
@@ -74,7 +74,9 @@ def _seal(layout: Layout, catalog: CatalogWriter, generation: Generation | None)
     if not len(pictures) or (known and not len(changes.added) and not len(changes.removed)):
         return old
     rows = VectorMap(layout.vectors(generation.name), generation.embedding_size).read(pictures)
-    _refuse_damaged(layout, generation, pictures, rows, crcs)
+    damaged = pictures[find_damaged(rows, crcs)]
+    if len(damaged):
+        raise explain_damaged(layout.vectors(generation.name), damaged)
     snapshot = _write_snapshot(layout, generation, number, group_copies(pictures, rows, crcs), rows)
     with catalog.writing():
         catalog.put_snapshot(generation, snapshot)
@@ -114,18 +116,6 @@ def find_damaged_pictures(layout: Layout, catalog: Catalog, generation: Generati
             block = pictures[start : start + _BLOCK]
             damaged.append(block[find_damaged(rows.read(block), crcs[start : start + _BLOCK])])
     return np.concatenate(damaged)
-
-
-def _refuse_damaged(layout: Layout, generation: Generation, pictures: Ids, rows: Vectors, crcs: Ids) -> None:
-    damaged = pictures[find_damaged(rows, crcs)]
-    if len(damaged):
-        raise IndexDataError(
-            "rows are not what was written",
-            where=layout.vectors(generation.name),
-            expected="the CRCs in the catalogue",
-            found=f"others for pictures {', '.join(map(str, damaged[:5].tolist()))}",
-            remedy="run `crossmatch index verify --repair`",
-        )
 
 
 def _write_snapshot(layout: Layout, generation: Generation, number: int, entries: Entries, rows: Vectors) -> Snapshot:

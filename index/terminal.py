@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+_SHOWN = 20  # lines listed for people
 
 
 @contextmanager
@@ -40,6 +42,22 @@ def print_facts(facts: Mapping[str, object]) -> None:
     width = max(map(len, facts))
     for name, value in facts.items():
         typer.echo(f"{name:<{width}}  {'-' if value is None else value}")
+
+
+def print_result(line: str, fields: object, *, json: bool) -> None:
+    """One line for people, or the same as JSON."""
+    if json:
+        print_json(fields)
+    else:
+        typer.echo(line)
+
+
+def print_listed(lines: Sequence[str], shown: int = _SHOWN, indent: str = "  ") -> None:
+    """The first of some lines for people, and how many more there are; `--json` lists them all."""
+    for line in lines[:shown]:
+        typer.echo(f"{indent}{line}")
+    if len(lines) > shown:
+        typer.echo(f"{indent}... and {len(lines) - shown} more; --json lists them all")
 
 
 def print_note(text: str) -> None:

@@ -16,6 +16,8 @@ import numpy as np
 from index.errors import IndexDataError, VectorError
 from index.types import Ids, Vectors
 
+_SHOWN = 5  # pictures that an error names
+
 
 def row_crc(row: Vectors) -> int:
     """CRC-32 of a row's bytes, as the catalogue keeps it."""
@@ -26,6 +28,17 @@ def find_damaged(rows: Vectors, crcs: Ids) -> Ids:
     """Places (m,) of the rows (n, d) whose CRC is not the one in `crcs` (n,)."""
     found = np.fromiter((row_crc(row) for row in rows), dtype=np.int64, count=len(rows))
     return np.flatnonzero(found != crcs)
+
+
+def explain_damaged(path: Path, pictures: Ids) -> IndexDataError:
+    """What to raise where the rows of some pictures (n,) are not what was written."""
+    return IndexDataError(
+        "rows are not what was written",
+        where=path,
+        expected="the CRCs in the catalogue",
+        found=f"others for pictures {', '.join(map(str, pictures[:_SHOWN].tolist()))}",
+        remedy="run `crossmatch index verify --repair`",
+    )
 
 
 class VectorWriter:
