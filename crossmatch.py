@@ -32,7 +32,7 @@ COMMANDS: Table = {
         "prepare": "index.cli_data:prepare_data",
     },
     "train": "training.cli:train",
-    "evaluate": "index.cli:evaluate",
+    "evaluate": "index.cli_evaluation:evaluate",
     "index": {
         "build": "index.cli_writes:build",
         "add": "index.cli_writes:add",

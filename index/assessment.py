@@ -7,7 +7,7 @@ the assessment. What may change here: how fast the pictures are encoded. Not whi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,9 @@ from index.datasets import DATASETS, Protocol
 from index.encoder import Encoder
 from index.encoder_pool import EncoderPool
 from index.errors import UsageError
-from index.evaluation import KS, Figures, LabelledVectors, evaluate
+from index.evaluation import KS, Extras, Figures, LabelledVectors, Plan, evaluate, evaluate_extras
+from index.exact_search import search_exact, search_nearest
+from index.foreign_vectors import ForeignVectors, label_sides
 from index.sources import SourcePicture
 from index.types import Vectors
 
@@ -31,8 +33,9 @@ class Assessment:
 
     data: str
     protocol: str
-    model: str  # the model id
+    model: str | None  # the model id; None for vectors made elsewhere
     figures: Figures
+    extras: Extras = field(default_factory=Extras)
 
     def to_json(self) -> dict[str, Any]:
         """What `crossmatch evaluate --json` prints; fractions, and recall by k as a string."""
@@ -45,7 +48,10 @@ class Assessment:
             "recall": {str(k): value for k, value in figures.recall.items()},
             "map_at_r": figures.map_at_r,
             "r_precision": figures.r_precision,
+            "precision_at_1": figures.recall.get(1),
+            "mean_average_precision": figures.mean_average_precision,
             "queries_without_match": figures.queries_without_match,
+            **self.extras.to_json(),
             "model": self.model,
         }
 
@@ -56,20 +62,33 @@ def assess(
     protocol: Protocol,
     threads: int | None = None,
     on_progress: Progress | None = None,
-    ks: tuple[int, ...] | None = None,
+    plan: Plan | None = None,
 ) -> Assessment:
     """Encode the protocol's pictures with `threads` threads (by default one a core) and evaluate them.
 
-    `ks`: by default the data set's own.
+    `plan`: what is asked; without its own ks, recall is measured at the data set's.
 
     Raises ImageError or VectorError with the first picture that can not be encoded, UsageError where no query has a
     match, BundleFormatError where the model can not be loaded.
     """
     pictures = tuple({picture.key: picture for picture in (*protocol.gallery, *protocol.queries)}.values())
     vectors = encode_pictures(bundle, pictures, threads, on_progress)
-    known = DATASETS.get(data)
-    figures = evaluate_vectors(protocol, pictures, vectors, ks or (known.ks if known else KS))
-    return Assessment(data, protocol.name, bundle.manifest.model_id, figures)
+    plan, known, names = plan or Plan(), DATASETS.get(data), _number_labels(pictures)
+    queries, gallery = _label_sides(protocol, pictures, vectors, names)
+    figures = evaluate(queries, gallery, plan.question(known.ks if known else KS))
+    trained = bundle.manifest.training.classes if bundle.manifest.training else ()
+    seen = np.array([number for name, number in names.items() if name in set(trained)], np.int64)
+    extras = evaluate_extras(plan, figures, queries, gallery, seen)
+    return Assessment(data, protocol.name, bundle.manifest.model_id, figures, extras)
+
+
+def assess_foreign(queries: ForeignVectors, gallery: ForeignVectors, metric: str, plan: Plan) -> Assessment:
+    """Evaluate vectors that were made elsewhere; `queries` may be `gallery` itself. Raises as `assess`."""
+    asked, searched = label_sides(queries, gallery, metric)
+    search = search_exact if metric == "cosine" else search_nearest
+    figures = evaluate(asked, searched, plan.question(KS), search)
+    extras = evaluate_extras(plan, figures, asked, searched)
+    return Assessment(str(gallery.path), "self" if queries is gallery else "split", None, figures, extras)
 
 
 def evaluate_vectors(
@@ -79,10 +98,18 @@ def evaluate_vectors(
 
     Raises UsageError where no query has a match.
     """
+    return evaluate(*_label_sides(protocol, pictures, vectors, _number_labels(pictures)), ks)
+
+
+def _number_labels(pictures: Sequence[SourcePicture]) -> dict[str, int]:
+    return {label: number for number, label in enumerate(sorted({str(picture.label) for picture in pictures}))}
+
+
+def _label_sides(
+    protocol: Protocol, pictures: Sequence[SourcePicture], vectors: Vectors, labels: Mapping[str, int]
+) -> tuple[LabelledVectors, LabelledVectors]:
     ids = {picture.key: row for row, picture in enumerate(pictures)}
-    labels = {label: number for number, label in enumerate(sorted({str(p.label) for p in pictures}))}
-    queries, gallery = (_label(side, vectors, ids, labels) for side in (protocol.queries, protocol.gallery))
-    return evaluate(queries, gallery, ks)
+    return _label(protocol.queries, vectors, ids, labels), _label(protocol.gallery, vectors, ids, labels)
 
 
 def _label(

@@ -1,4 +1,4 @@
-"""The index's commands that only read: `index info`, `index list`, `search`, `evaluate` and `model verify`.
+"""The index's commands that only read: `index info`, `index list`, `search` and `model verify`.
 
 Each function is one command: it reads arguments, calls the module that does the work, and prints. What may change
 here: wording. Not: names of commands, flags and JSON fields, which are a contract.
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from index.terminal import print_facts, print_json, print_note, progress_bar
+from index.terminal import print_facts, print_json, print_note
 
 if TYPE_CHECKING:
     from index.searcher import Searcher
@@ -182,49 +182,6 @@ def _find_ids(searcher: Searcher, keys: list[str]) -> Iterator[int]:
             where = searcher.layout.folder
             raise ItemNotFoundError("no such item", where=where, expected="the key of an item", found=repr(key))
         yield item.id
-
-
-def evaluate(
-    model: ModelOption,
-    data: Annotated[
-        str, typer.Option("--data", help="cub, cars, sop, inshop, grocery, folder or manifest.", show_default=False)
-    ],
-    root: Annotated[Path, typer.Option("--root", help="The data set's folder, or the manifest.", show_default=False)],
-    protocol: Annotated[
-        str | None,
-        typer.Option(
-            "--protocol", help="For grocery: shelf, catalogue or self. For cub: test, train or all.", show_default=False
-        ),
-    ] = None,
-    threads: ThreadsOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Measure recall@k, MAP@R and R-precision of a model on labelled pictures.
-
-    Exact search; a query never finds itself, which is decided by its key. `folder`: one folder a class. `manifest`: a
-    CSV, JSONL or Parquet file with path and label, and a column split (query, gallery) where they are apart.
-
-    Examples:
-
-        \b
-        crossmatch evaluate --model bundle --data grocery --root ../shared/data/grocery --protocol shelf
-        crossmatch evaluate --model bundle --data folder --root ./photos --json
-    """
-    from index.assessment import assess
-    from index.bundle import read_bundle
-    from index.datasets import read_protocol
-
-    bundle = read_bundle(model)
-    pictures = read_protocol(data, root, protocol)
-    with progress_bar("Encoding") as on_progress:
-        assessment = assess(bundle, data, pictures, threads=threads, on_progress=on_progress)
-    fields = assessment.to_json()
-    if json:
-        print_json(fields)
-        return
-    recall = fields.pop("recall")
-    assert isinstance(recall, dict)
-    print_facts({**fields, **{f"recall@{k}": f"{value:.4f}" for k, value in recall.items()}})
 
 
 def verify_model(

@@ -52,14 +52,18 @@ def search_exact(queries: Vectors, gallery: Vectors, k: int, chunks: Chunks = DE
 def search_nearest(queries: Vectors, gallery: Vectors, k: int, chunks: Chunks = DEFAULT_CHUNKS) -> tuple[Vectors, Ids]:
     """As `search_exact`, by Euclidean distance, the nearest first.
 
-    A score is q . g - |g|^2 / 2, which orders the neighbours of a query as -|q - g| does.
-
-    The gallery's mean is taken from both sides first, which changes no distance and spares digits.
+    A score is q . g - |g|^2 / 2, which orders the neighbours of a query as -|q - g| does. Vectors far from the
+    origin lose digits in it: `centre` them first.
     """
+    offsets: Vectors = (np.einsum("gd,gd->g", gallery, gallery, dtype=np.float64) / -2).astype(np.float32)
+    return _search(queries, gallery, offsets, k, chunks)
+
+
+def centre(queries: Vectors, gallery: Vectors) -> tuple[Vectors, Vectors]:
+    """Both sides without the gallery's mean, which changes no distance; one array where both are one."""
     mean = gallery.mean(axis=0, dtype=np.float64).astype(np.float32)
     moved = gallery - mean
-    offsets: Vectors = (np.einsum("gd,gd->g", moved, moved, dtype=np.float64) / -2).astype(np.float32)
-    return _search(queries - mean, moved, offsets, k, chunks)
+    return (moved, moved) if queries is gallery else (queries - mean, moved)
 
 
 def _search(queries: Vectors, gallery: Vectors, offsets: Vectors | None, k: int, chunks: Chunks) -> tuple[Vectors, Ids]:

@@ -14,7 +14,6 @@ import numpy as np
 from index.assessment import assess
 from index.bundle import Bundle
 from index.datasets import Protocol, grocery, read_protocol
-from index.datasets.registry import find_dataset
 from index.errors import UsageError
 from index.sources import SourcePicture
 from training.config import Config
@@ -68,7 +67,4 @@ def _protocols(
 
 def validate(bundle: Bundle, data: TrainingSet) -> Figures:
     """The figures of a bundle on each protocol of the held-out classes; empty where none are held out."""
-    ks = find_dataset(data.name).ks
-    return {
-        protocol.name: assess(bundle, data.name, protocol, ks=ks).to_json() for protocol in held_out_protocols(data)
-    }
+    return {protocol.name: assess(bundle, data.name, protocol).to_json() for protocol in held_out_protocols(data)}

@@ -59,10 +59,11 @@ class LabelledVectors:
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked: recall at each of `ks`; `full`: mAP too, which sorts the whole gallery."""
+    """What is asked: recall at each of `ks`; `full`: mAP too, which sorts the whole gallery; `ranks` of a CMC curve."""
 
     ks: tuple[int, ...] = KS
     full: bool = False
+    ranks: int = 0
 
     def __post_init__(self) -> None:
         """Raises UsageError for a k below 1."""
@@ -179,7 +180,7 @@ def evaluate(
             found=f"{len(queries.ids)} queries, {len(gallery.ids)} gallery pictures",
         )
     # One neighbour more than needed, since the query itself may be among them.
-    reach = min(max(*question.ks, int(relevant.max())) + 1, len(gallery.ids))
+    reach = min(max(*question.ks, question.ranks, int(relevant.max())) + 1, len(gallery.ids))
     if question.full:
         reach = len(gallery.ids)
     blocks = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from index.bundle import Bundle
 from index.datasets import Protocol, read_protocol
 from index.encoder import Encoder
 from index.errors import BrokenImageError, UnsupportedImageError, UsageError
+from index.evaluation import Plan
+from index.manifest import TrainingData
 from index.sources import SourcePicture
 
 
@@ -27,6 +30,12 @@ def test_figures_of_pictures_that_lie_apart(tiny_bundle: Bundle, drawn_pictures:
         "recall": {"1": 1.0, "2": 1.0, "4": 1.0, "8": 1.0, "10": 1.0},
         "map_at_r": 1.0,
         "r_precision": 1.0,
+        "precision_at_1": 1.0,
+        "mean_average_precision": None,
+        "cmc": None,
+        "clustering": None,
+        "seen": None,
+        "unseen": None,
         "queries_without_match": 0,
         "model": tiny_bundle.manifest.model_id,
     }
@@ -39,7 +48,9 @@ def test_labels_decide(tiny_bundle: Bundle, drawn_pictures: Path) -> None:
     odd = by_label["red"][0]
     wrong = SourcePicture(odd.key, "blue", odd.path)
     gallery = (*by_label["red"][1:], *by_label["blue"])
-    figures = assess(tiny_bundle, "x", Protocol("p", (wrong, by_label["green"][0]), gallery), ks=(1, 3, 4)).figures
+    figures = assess(
+        tiny_bundle, "x", Protocol("p", (wrong, by_label["green"][0]), gallery), plan=Plan((1, 3, 4))
+    ).figures
     assert figures.queries_without_match == 1
     assert figures.per_query.first_match.tolist() == [4]
     assert figures.recall == {1: 0.0, 3: 0.0, 4: 1.0}
@@ -77,3 +88,30 @@ def test_a_missing_picture_is_named(tiny_bundle: Bundle, own_pictures: Path) -> 
 def test_needs_a_thread(tiny_bundle: Bundle, drawn_pictures: Path) -> None:
     with pytest.raises(UsageError, match="at least 1"):
         assess(tiny_bundle, "folder", read_protocol("folder", drawn_pictures), threads=0)
+
+
+def test_classes_that_were_trained_on_are_reported_apart(tiny_bundle: Bundle, drawn_pictures: Path) -> None:
+    training = TrainingData(
+        name="folder", digest="0" * 64, pictures=8, classes=("blue", "red"), seed=0, config={}, versions={}
+    )
+    bundle = replace(tiny_bundle, manifest=tiny_bundle.manifest.model_copy(update={"training": training}))
+    protocol = read_protocol("folder", drawn_pictures)
+    assessment = assess(bundle, "folder", protocol)
+    fields = assessment.to_json()
+    assert (fields["seen"]["queries"], fields["unseen"]["queries"]) == (8, 16)
+    assert fields["seen"]["recall"]["1"] == 1.0
+    assert assessment.figures == assess(tiny_bundle, "folder", protocol).figures
+    seen_alone = Protocol("p", *(tuple(p for p in protocol.gallery if p.label in ("red", "blue")),) * 2)
+    assert assess(bundle, "folder", seen_alone).to_json()["seen"] is None  # nothing to compare with
+
+
+def test_all_that_may_be_asked(tiny_bundle: Bundle, drawn_pictures: Path) -> None:
+    plan = Plan((1, 2), full=True, cmc=3, clusterings=2)
+    fields = assess(tiny_bundle, "folder", read_protocol("folder", drawn_pictures), plan=plan).to_json()
+    assert fields["recall"] == {"1": 1.0, "2": 1.0}
+    assert fields["mean_average_precision"] == 1.0
+    assert fields["cmc"] == [1.0, 1.0, 1.0]
+    assert fields["clustering"]["clusters"] == 6
+    assert len(fields["clustering"]["nmi_by_seed"]) == 2
+    with pytest.raises(UsageError, match="no such count"):
+        assess(tiny_bundle, "folder", read_protocol("folder", drawn_pictures), plan=Plan(clusterings=-1))

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from index import exact_search
 from index.errors import UsageError, VectorError
 from index.evaluation import LabelledVectors, Question, evaluate
 from index.exact_search import Chunks, search_exact, search_nearest
@@ -134,12 +133,7 @@ def test_distance_ranks_unit_vectors_as_cosine_does(sides: tuple[list[Picture], 
     except UsageError:
         return
 
-    def search_from_the_origin(queries: Vectors, gallery: Vectors, k: int) -> tuple[Vectors, Ids]:
-        """As `search_nearest` does, but without its mean, which would break ties by rounding."""
-        halves = np.einsum("gd,gd->g", gallery, gallery) / -2
-        return exact_search._search(queries, gallery, halves, k, Chunks())
-
-    assert evaluate(queries, gallery, search=search_from_the_origin) == figures
+    assert evaluate(queries, gallery, search=search_nearest) == figures
 
 
 def test_a_part_of_the_queries() -> None:

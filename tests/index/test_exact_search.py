@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from index.exact_search import Chunks, _pack, search_exact, search_nearest
+from index.exact_search import Chunks, _pack, centre, search_exact, search_nearest
 from index.types import Vectors
 
 # Small whole numbers: their inner products are whole and exact in float32, in whatever order they are summed.
@@ -106,7 +106,7 @@ def test_nearest_by_distance(k: int) -> None:
     gallery = (random.normal(size=(900, 16)) * random.uniform(0.1, 3, (900, 1)) + 50).astype(np.float32)
     queries = (random.normal(size=(20, 16)) + 50).astype(np.float32)
     distances = np.linalg.norm(queries[:, None].astype(np.float64) - gallery[None].astype(np.float64), axis=2)
-    scores, positions = search_nearest(queries, gallery, k, Chunks(queries=7, gallery=400))
+    scores, positions = search_nearest(*centre(queries, gallery), k, Chunks(queries=7, gallery=400))
     found = np.take_along_axis(distances, positions, axis=1)
     np.testing.assert_allclose(found, np.sort(distances, axis=1)[:, :k], atol=1e-4)
     assert (np.diff(scores, axis=1) <= 0).all()
