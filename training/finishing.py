@@ -7,7 +7,7 @@ before, or none, and the same command makes it again from the checkpoint. What m
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from training.examination import Examination, Part, examine
 from training.export import Exporter, ExportPlan
 from training.metrics_log import METRICS_NAME, MetricsLog
 from training.model import Embedder
+from training.report import REPORT_NAME, RunRecord, draw_report, read_metrics, write_page
 from training.validation import Figures, held_out_protocols, own_test_protocols, seen_protocols
 
 BUNDLE_NAME = "bundle"
@@ -60,6 +61,7 @@ class RunResult:
         manifest, calibration = self.bundle.manifest, self.bundle.calibration
         return {
             "bundle": str(self.bundle.folder),
+            "report": str(self.bundle.folder.parent / REPORT_NAME),
             "model": manifest.model_id,
             "epochs": self.epochs,
             **{part: self.figures(part) or None for part in _TITLES},
@@ -68,7 +70,7 @@ class RunResult:
 
 
 def finish(trained: Trained, folds: BestMatches | None, output: Path) -> RunResult:
-    """Export, measure and calibrate; the whole bundle is at `output`/bundle then.
+    """Export, measure and calibrate; RUN/bundle and RUN/report.html are whole then.
 
     `folds`: best matches of classes scored by models that never saw them; None where no folds were trained.
     """
@@ -78,16 +80,34 @@ def finish(trained: Trained, folds: BestMatches | None, output: Path) -> RunResu
         exporter = Exporter(trained.embedder, trained.plan, files)
         draft = exporter.seal(Path(name) / BUNDLE_NAME)
         examinations = _examine_all(draft, trained)
-        calibration = _calibrate(trained, examinations, folds)
-        evaluation = _describe(trained, examinations)
-        bundle = exporter.seal(output / BUNDLE_NAME, evaluation, calibration)
+        _log_held_out(trained, examinations, output / METRICS_NAME)
+        matches = _find_matches(examinations, folds)
+        calibration = _calibrate(trained, matches, cross_fitted=folds is not None)
+        report = draw_report(
+            RunRecord(
+                name=output.resolve().name,
+                manifest=draft.manifest,
+                epochs=trained.epochs,
+                metrics=read_metrics(output / METRICS_NAME),
+                examinations=examinations,
+                calibration=calibration,
+                matches=matches,
+            )
+        )
+        (files / REPORT_NAME).write_text(report, encoding="utf-8")
+        bundle = exporter.seal(output / BUNDLE_NAME, _describe(trained, examinations), calibration)
+    write_page(report, output / REPORT_NAME)
     result = RunResult(bundle, trained.epochs, examinations)
-    if result.held_out:
-        with MetricsLog(output / METRICS_NAME, trained.epochs) as log:
-            log.write("validation", trained.epochs, protocols=result.held_out)
     for part, title in _TITLES.items():
         print_figures(title, result.figures(part))
     return result
+
+
+def _log_held_out(trained: Trained, examinations: tuple[Examination, ...], path: Path) -> None:
+    figures = {one.protocol.name: one.to_json() for one in examinations if one.part == "held_out"}
+    if figures:
+        with MetricsLog(path, trained.epochs) as log:
+            log.write("validation", trained.epochs, protocols=figures)
 
 
 def _examine_all(bundle: Bundle, trained: Trained) -> tuple[Examination, ...]:
@@ -105,28 +125,21 @@ def _examine_all(bundle: Bundle, trained: Trained) -> tuple[Examination, ...]:
     return tuple(found)
 
 
-def _calibrate(
-    trained: Trained, examinations: tuple[Examination, ...], folds: BestMatches | None
-) -> Calibration | None:
-    """From held-out classes where there are some, else from folds, else none: never from a class trained on."""
+def _find_matches(examinations: tuple[Examination, ...], folds: BestMatches | None) -> BestMatches | None:
+    """Of held-out classes where there are some, else of the folds, else none: never of a class trained on."""
     source = next((one for one in examinations if one.part == "held_out"), None)
-    matches = source.best_matches() if source else folds
+    return source.best_matches() if source else folds
+
+
+def _calibrate(trained: Trained, matches: BestMatches | None, *, cross_fitted: bool) -> Calibration | None:
     if matches is None:
         return None
     if not is_enough(matches):
         print_note(f"no calibration: {len(matches.labels)} queries of held-out classes are too few")
         return None
-    config, count = trained.config, trained.config.calibration.folds
-    protocol = held_out_name(trained.data)
-    plan = CalibrationPlan("held_out", trained.data.name, protocol, prior=config.calibration.prior)
-    if not source:
-        plan = CalibrationPlan("folds", trained.data.name, protocol, count, config.calibration.prior)
-    return fit_calibration(matches, plan)
-
-
-def held_out_name(data: TrainingSet) -> str:
-    """The first protocol of the held-out classes: what calibrations are fitted on."""
-    return "shelf" if data.name == "grocery" else "self"
+    config, protocol = trained.config.calibration, "shelf" if trained.data.name == "grocery" else "self"
+    plan = CalibrationPlan("held_out", trained.data.name, protocol, prior=config.prior)
+    return fit_calibration(matches, replace(plan, source="folds", folds=config.folds) if cross_fitted else plan)
 
 
 def _describe(trained: Trained, examinations: tuple[Examination, ...]) -> dict[str, Any] | None:

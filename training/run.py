@@ -39,12 +39,13 @@ from training.metrics_log import METRICS_NAME, Log, MetricsLog, SilentLog
 from training.model import Embedder, Learner, build_embedder, interpolate_weights
 from training.parallel import Processes, check_parallel, join_processes
 from training.picture_cache import PictureCache
+from training.report import REPORT_NAME
 from training.sampler import check_sampler
 from training.tensorboard import TENSORBOARD_NAME, Scalars
 from training.validation import check_test, held_out_protocols, validate
 
-_DRAFT = Path(CHECKPOINT_NAME).with_suffix(".tmp").name
-_OWN = frozenset({BUNDLE_NAME, METRICS_NAME, CHECKPOINT_NAME, _DRAFT, TENSORBOARD_NAME})
+_DRAFTS = {Path(name).with_suffix(".tmp").name for name in (CHECKPOINT_NAME, REPORT_NAME)}
+_OWN = frozenset({BUNDLE_NAME, METRICS_NAME, CHECKPOINT_NAME, REPORT_NAME, TENSORBOARD_NAME, *_DRAFTS})
 _TOOLS = ("crossmatch", "torch", "torchvision", "timm", "numpy", "pillow")
 
 

@@ -31,7 +31,12 @@ def test_a_run_from_pictures_to_an_evaluated_bundle(tmp_path: Path, make_config:
     config = make_config(data__holdout=0.34, train__epochs=2, evaluation__input_size=40)
     result = train_bundle(config, tmp_path / "run")
     manifest = result.bundle.manifest
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["bundle", "checkpoint.pt", "metrics.jsonl"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "bundle",
+        "checkpoint.pt",
+        "metrics.jsonl",
+        "report.html",
+    ]
     assert verify_golden(Encoder(result.bundle)) > 0.9999
     assert manifest.preprocessing.input_size == 40
     assert manifest.training is not None
@@ -126,7 +131,12 @@ def test_an_interrupted_evaluation_leaves_the_bundle_that_was_there(
     with pytest.raises(KeyboardInterrupt):
         train_bundle(make_config(train__epochs=1, evaluation__input_size=40), tmp_path / "run")
     assert read_bundle(first.bundle.folder) == first.bundle
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["bundle", "checkpoint.pt", "metrics.jsonl"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "bundle",
+        "checkpoint.pt",
+        "metrics.jsonl",
+        "report.html",
+    ]
 
 
 @pytest.mark.grocery
