@@ -31,7 +31,7 @@ class Tally:
 
     statuses: Counter[str] = field(default_factory=Counter)
     latencies: list[float] = field(default_factory=list)  # seconds, of each 200
-    finished: list[float] = field(default_factory=list)  # when, in seconds after the start
+    finished: list[float] = field(default_factory=list)  # when each 200 came, in seconds since the epoch
     failures: int = 0  # connections that were closed or refused under a request
 
 
@@ -90,9 +90,9 @@ async def _drive(url: str, requests: list[bytes], first: int, end: float, tally:
             status = await _read_answer(reader)
             now = time.perf_counter()
             tally.statuses[status] += 1
-            tally.finished.append(now)
             if status == "200":
                 tally.latencies.append(now - started)
+                tally.finished.append(time.time())
         except (OSError, asyncio.IncompleteReadError):
             tally.failures += 1
             writer = None
@@ -105,8 +105,18 @@ async def _drive(url: str, requests: list[bytes], first: int, end: float, tally:
         writer.close()
 
 
-def drive(url: str, pictures: list[bytes], connections: int, seconds: float, pace: float | None = None) -> LoadReport:
-    """Send for so many seconds. `pace`: requests a second of each connection at most; None: as fast as answers come."""
+def drive(
+    url: str,
+    pictures: list[bytes],
+    connections: int,
+    seconds: float,
+    pace: float | None = None,
+    timeline: Path | None = None,
+) -> LoadReport:
+    """Send for so many seconds. `pace`: requests a second of each connection at most; None: as fast as answers come.
+
+    `timeline`: a file for (n, 2) float64: when each 200 came, in seconds since the epoch, and how long it took.
+    """
     requests = [make_request(url, picture) for picture in pictures]
     tally = Tally()
 
@@ -121,6 +131,8 @@ def drive(url: str, pictures: list[bytes], connections: int, seconds: float, pac
     took = uvloop.run(run())
     after = resource.getrusage(resource.RUSAGE_SELF)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    if timeline is not None:
+        np.save(timeline, np.column_stack([tally.finished, tally.latencies]))
     p50, p95, p99 = (float(point) for point in np.percentile(tally.latencies or [0.0], [50, 95, 99]) * 1000)
     return LoadReport(took, dict(tally.statuses), tally.failures, cpu, p50, p95, p99)
 
@@ -134,9 +146,11 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--pace", type=float)
+    parser.add_argument("--timeline", type=Path)
     options = parser.parse_args()
     pictures = read_pictures(options.root, options.pictures)
-    print(json.dumps(asdict(drive(options.url, pictures, options.connections, options.seconds, options.pace))))
+    report = drive(options.url, pictures, options.connections, options.seconds, options.pace, options.timeline)
+    print(json.dumps(asdict(report)))
 
 
 if __name__ == "__main__":

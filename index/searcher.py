@@ -145,6 +145,10 @@ class Searcher:
         with self._keeper.settled() as view:
             return len(view.delta_ids), len(view.removed)
 
+    def prepare(self, generation: str) -> None:
+        """Make ready for a generation that is about to answer, so that the first search after the swap does not."""
+        self._keeper.prepare(generation)
+
     def read_bundle(self) -> Bundle:
         """The bundle that the active generation was built with. Raises BundleError."""
         return read_bundle(self.layout.model(self.generation.name))

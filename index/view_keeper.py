@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import count
 
+from index.announcement import read_announced
 from index.catalog import Catalog, Generation, Snapshot
 from index.errors import IndexDataError
 from index.layout import Layout
@@ -137,7 +138,7 @@ class ViewKeeper:
         changes = catalog.changes_after(view.number) if view else None
         if view is None or changes is None or changes.reload:
             self._view = load_view(self._layout, catalog, number, partial(self._shelf.take, must_exist=trust))
-            self._shelf.keep_only(_list_snapshots(catalog))
+            self._shelf.keep_only(_list_snapshots(catalog, read_announced(self._layout)))
         else:
             self._view = extend_view(view, changes, number)
             if changes.sealed:
@@ -145,6 +146,17 @@ class ViewKeeper:
         return self._view
 
     # Newer snapshots, beside the searches
+
+    def prepare(self, name: str) -> None:
+        """Check and map the snapshot of a generation that is about to answer, here and now; no search waits for it.
+
+        Raises FileNotFoundError if a newer one takes its place meanwhile.
+        """
+        with self.catalog.reading():
+            wanted = _list_snapshots(self.catalog, name)
+        for generation, snapshot in wanted:
+            if generation.name == name:
+                self._shelf.take(generation, snapshot, must_exist=True)
 
     def _renew(self) -> None:
         """With the lock held: have a thread check and map what was sealed."""
@@ -176,7 +188,7 @@ class ViewKeeper:
     def _open_newest(self, catalog: Catalog) -> None:
         for _ in range(_ATTEMPTS):
             with catalog.reading():
-                wanted = _list_snapshots(catalog)
+                wanted = _list_snapshots(catalog, None)
             with contextlib.suppress(FileNotFoundError):  # a newer one has taken its place since then
                 opened = [self._shelf.take(*one, must_exist=True) for one in wanted]
                 break
@@ -187,7 +199,8 @@ class ViewKeeper:
                 self._view = None  # the next search loads one with what is on the shelf, which takes no time
 
 
-def _list_snapshots(catalog: Catalog) -> list[tuple[Generation, Snapshot]]:
+def _list_snapshots(catalog: Catalog, announced: str | None) -> list[tuple[Generation, Snapshot]]:
     """Of the generation that answers, and of those that may be swapped to next."""
-    generations = (catalog.active_generation(), *catalog.drafts())
+    active, *earlier = catalog.generations()
+    generations = (active, *catalog.drafts(), *(one for one in earlier if one.name == announced))
     return [(one, snapshot) for one in generations if (snapshot := catalog.snapshot(one)) is not None]

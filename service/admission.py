@@ -26,15 +26,16 @@ class Gate:
         self.places = places
         self.taken = 0
         self.refused = 0  # in all
+        busy = BusyError(f"too many {what} at once", expected=f"at most {places}", remedy="try again in a second")
+        self.refusal = answer_error(busy)  # made once: under overload it is what is answered most
 
-    def enter(self) -> None:
-        """Take a place. Raises BusyError when all are taken."""
+    def enter(self) -> bool:
+        """Take a place; False when all are taken."""
         if self.taken >= self.places:
             self.refused += 1
-            raise BusyError(
-                f"too many {self.what} at once", expected=f"at most {self.places}", remedy="try again in a second"
-            )
+            return False
         self.taken += 1
+        return True
 
     def leave(self) -> None:
         """Give the place back."""
@@ -67,10 +68,8 @@ class Admission:
         if gate is None:
             await self._app(scope, receive, send)
             return
-        try:
-            gate.enter()
-        except BusyError as error:
-            await answer_error(error)(scope, receive, send)
+        if not gate.enter():
+            await gate.refusal(scope, receive, send)
             return
         try:
             await self._serve(scope, receive, send)

@@ -62,6 +62,8 @@ class Models:
             bundle = read_bundle(self._searcher.layout.model(self._announced))
             with self._opening:
                 self._ahead[model] = self._open(bundle)
+        if model is not None:
+            self._searcher.prepare(self._announced)
 
     def _find_announced(self) -> str | None:
         """The model id of the generation that is about to answer."""

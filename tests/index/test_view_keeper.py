@@ -6,20 +6,26 @@ import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from index import generations, view_keeper
+from index.announcement import announcing
+from index.builder import BuildPlan, build_index
 from index.bundle import Bundle
 from index.catalog import Catalog, Generation, Snapshot
 from index.catalog_writer import CatalogWriter
 from index.compaction import compact_index
 from index.errors import ItemNotFoundError
+from index.generations import EncodingPlan, roll_back
 from index.layout import Layout
 from index.searcher import Searcher
 from index.snapshot import SealedIndex
+from index.sources import read_source
 from index.types import Vectors
 from tests.indexed_pictures import build
+from tests.tiny_model import write_tiny_bundle
 from tests.vector_gallery import (
     Answers,
     add_rows,
@@ -175,3 +181,30 @@ def test_reads_see_the_index_that_lies_at_the_path_now(
     assert [source.name for source in searcher.sources()] == ["source"]
     with Catalog(layout.catalog) as catalog:
         assert catalog.count_items() == 2
+
+
+def test_the_snapshot_of_an_announced_generation_is_mapped_before_the_swap(
+    drawn_pictures: Path, tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = Layout(tmp_path / "index")
+    for seed in (None, 1):
+        bundle = tiny_bundle if seed is None else write_tiny_bundle(tmp_path / "other", seed)
+        build_index(read_source(drawn_pictures), bundle, layout.folder, BuildPlan(1))
+    opened: list[str] = []
+    original = view_keeper.open_snapshot
+
+    def note(layout: Layout, generation: Generation, *rest: Any, **options: Any) -> SealedIndex | None:
+        opened.append(generation.name)
+        return original(layout, generation, *rest, **options)
+
+    monkeypatch.setattr(view_keeper, "open_snapshot", note)
+    with Searcher(layout.folder) as searcher, CatalogWriter(layout.catalog) as catalog:
+        active, other = catalog.generations()
+        assert opened == [active.name]
+        with announcing(layout, other.name):
+            searcher.prepare(other.name)
+            assert opened == [active.name, other.name]
+            roll_back(layout, catalog, None, EncodingPlan(1))
+            assert searcher.generation.name == other.name
+            assert not searcher.distrusts_snapshot()
+        assert opened == [active.name, other.name]
