@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import EllipsisType
 from typing import Any, TypeVar
 
@@ -21,11 +21,15 @@ from index.errors import (
     CrossmatchError,
     GenerationChangedError,
     ImageError,
+    ItemChangedError,
     ItemNotFoundError,
+    KeyTakenError,
     OriginalClearedError,
+    UsageError,
     VectorError,
 )
 from index.images import read_bytes
+from index.item_changes import ItemChange, NewItem, check_metadata
 from index.layout import Layout
 from index.snapshot import seal_when_due
 from index.sources import SourcePicture
@@ -35,7 +39,8 @@ from index.writer import Edit, EncodedPicture, IndexWriter, Outcome, Put, Remove
 _BATCH = 128  # pictures a transaction
 _AHEAD = 64  # pictures for each thread that are encoded while a transaction is written
 _ATTEMPTS = 5  # at a write that others keep overtaking
-_OVERTAKEN = (GenerationChangedError, OriginalClearedError)  # what was prepared for a write is no longer good for it
+_HOW = ("say replace=true to replace it", "change it in its source")  # what to do about a key that is taken
+OVERTAKEN = (GenerationChangedError, OriginalClearedError)  # what was prepared for a write is no longer good for it
 
 Result = TypeVar("Result")
 OnProgress = Callable[[int, int], None]  # done, total
@@ -119,7 +124,7 @@ class IndexEditor:
                         done, failures = done + len(batch), 0
                         if on_progress:
                             on_progress(done, len(pictures))
-                except _OVERTAKEN:  # another model answers now, say: the rest is encoded by that one
+                except OVERTAKEN:  # another model answers now, say: the rest is encoded by that one
                     failures += 1
                     if failures == _ATTEMPTS:
                         raise
@@ -188,6 +193,77 @@ class IndexEditor:
             (outcome,) = writer.apply([Edit(item.id, item.key, label, metadata, version=item.version)])
         return outcome
 
+    def put(self, new: NewItem, picture: EncodedPicture) -> tuple[Outcome, Item]:
+        """Add an item, or make the one that has its key as it is: ADDED, REPLACED or KEPT, and the item.
+
+        Raises KeyTakenError for other content without `replace`, or under a key that a source brought;
+        GenerationChangedError or OriginalClearedError where the picture has to be encoded again.
+        """
+        label, metadata = new.fields
+        with IndexWriter(self._layout, self._catalog) as writer:
+            while True:
+                (outcome,) = writer.apply([Put(new.key, label, metadata, None, picture, new.replace)])
+                item = self._catalog.find_item(new.key)
+                if item is None:
+                    continue  # removed again by another process
+                if outcome is Outcome.KEPT and not new.agrees_with(item.label, item.metadata):
+                    outcome = Outcome.TAKEN
+                    if new.replace:
+                        (outcome,) = writer.apply([Edit(item.id, new.key, label, metadata, version=item.version)])
+                if outcome is Outcome.TAKEN:
+                    raise KeyTakenError(
+                        _explain_taken(new.replace).partition(":")[0], found=repr(new.key), remedy=_HOW[new.replace]
+                    )
+                if outcome in (Outcome.STALE, Outcome.GONE):
+                    continue
+                if outcome is Outcome.EDITED:
+                    return Outcome.REPLACED, self._find(new.key)
+                return outcome, item
+
+    def change(self, id_: int, change: ItemChange, versions: frozenset[int] | None = None) -> Item:
+        """Other fields for an item that is at one of the `versions`, or at any.
+
+        Raises ItemNotFoundError, ItemChangedError, KeyTakenError, and UsageError for another key of an item that a
+        source brought.
+        """
+        with IndexWriter(self._layout, self._catalog) as writer:
+            while True:
+                item = self._check_version(id_, versions)
+                key, label, metadata = change.apply(item.key, item.label, item.metadata)
+                check_metadata(metadata)
+                if (key, label, metadata) == (item.key, item.label, item.metadata):
+                    return item
+                self._check_key(item, key)
+                (outcome,) = writer.apply([Edit(id_, key, label, metadata, version=item.version)])
+                if outcome is Outcome.TAKEN:
+                    raise KeyTakenError("the key is another item's", found=repr(key))
+                if outcome is Outcome.EDITED:
+                    return replace(item, key=key, label=label, metadata=metadata, version=item.version + 1)
+
+    def drop(self, id_: int, versions: frozenset[int] | None = None) -> None:
+        """Remove an item that is at one of the `versions`, or at any. Raises ItemNotFoundError or ItemChangedError."""
+        with IndexWriter(self._layout, self._catalog) as writer:
+            while True:
+                item = self._check_version(id_, versions)
+                if writer.apply([Remove(id_, item.version)]) == [Outcome.REMOVED]:
+                    return
+
+    def _check_version(self, id_: int, versions: frozenset[int] | None) -> Item:
+        item = self._catalog.item(id_)
+        if versions is not None and item.version not in versions:
+            raise ItemChangedError(
+                "the item has changed",
+                expected=" or ".join(f"version {each}" for each in sorted(versions)) or "another version",
+                found=f"version {item.version}",
+                remedy="read it again, and decide again",
+            )
+        return item
+
+    def _check_key(self, item: Item, key: str) -> None:
+        owner = self._catalog.find_owner(item.key)
+        if key != item.key and owner is not None and owner.source_id is not None:
+            raise UsageError("a source brought the item, and gives it its key", found=repr(item.key))
+
     def remove(self, keys: Sequence[str]) -> None:
         """Remove items, all of them or none. Raises ItemNotFoundError with the first key that is not there."""
         items = [self._find(key) for key in dict.fromkeys(keys)]
@@ -215,9 +291,9 @@ def _until_written(attempt: Callable[[], Result]) -> Result:
     for _ in range(_ATTEMPTS - 1):
         try:
             return attempt()
-        except _OVERTAKEN:
+        except OVERTAKEN:
             continue
     try:
         return attempt()
-    except _OVERTAKEN as error:
+    except OVERTAKEN as error:
         raise CrossmatchError("the index changed again and again while a picture was encoded", found=error) from error

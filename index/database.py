@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from index.errors import IndexBusyError, IndexDataError
+from index.errors import IndexBusyError, IndexDataError, IndexReadOnlyError
 from index.layout import refuse_network_folder
 from index.manifest import canonical_json
 from index.reserve import explain_full, give_up_reserve, is_full, keep_reserve
@@ -173,7 +173,7 @@ class Database:
                 remedy="wait for it to end, or stop it",
             )
         if self.writes and isinstance(error, sqlite3.Error) and _primary(error) in _READ_ONLY:
-            return IndexDataError(
+            return IndexReadOnlyError(
                 "the index can not be written",
                 where=self.path.parent,
                 expected="a folder that this user may write to",

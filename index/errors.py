@@ -3,6 +3,8 @@
     CrossmatchError                 something failed: exit code 1
      |- UsageError                  called wrongly: exit code 2
      |   |- SourceError             a folder, manifest or data set that can not be read as one
+     |   |- KeyTakenError           the key is another item's, or has other content
+     |   |- ItemChangedError        the item is not at the version that was named
      |   |- CursorError             a text that is no cursor, or another search's
      |   |- CursorExpiredError      a cursor of a generation that answers no more
      |   `- IndexExistsError        building where an index already is
@@ -22,6 +24,7 @@
          |   `- OriginalClearedError  a picture's copy was cleared away before the write that needed it
          |- ModelMismatchError      an index and a model that do not belong together
          |   `- GenerationChangedError  another model's generation became the active one while a picture was encoded
+         |- IndexReadOnlyError      a write to a folder that can not be written
          |- IndexBusyError          another writer held the index for too long
          `- IndexFullError          there is no room on the disk for what was to be written
 
@@ -88,6 +91,14 @@ class UsageError(CrossmatchError):
 
 class SourceError(UsageError):
     """A folder, manifest or data set that can not be read as one."""
+
+
+class KeyTakenError(UsageError):
+    """The key is another item's, or has other content."""
+
+
+class ItemChangedError(UsageError):
+    """The item is not at the version that was named."""
 
 
 class CursorError(UsageError):
@@ -166,6 +177,10 @@ class ModelMismatchError(IndexDataError):
 
 class GenerationChangedError(ModelMismatchError):
     """Another model's generation became the active one while a picture was encoded."""
+
+
+class IndexReadOnlyError(IndexDataError):
+    """A write to a folder that can not be written."""
 
 
 class IndexBusyError(IndexDataError):

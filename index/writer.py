@@ -67,6 +67,7 @@ class Remove:
     """An item goes."""
 
     item: int
+    version: int | None = None  # of the item as it was read: another write since then keeps it
 
 
 Write = Put | Edit | Remove
@@ -150,6 +151,8 @@ class IndexWriter:
             case Remove():
                 if not self._catalog.has_item(write.item):
                     return Outcome.GONE
+                if self._is_stale(write.item, write.version):
+                    return Outcome.STALE
                 self._catalog.delete_item(write.item)
                 return Outcome.REMOVED
 

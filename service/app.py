@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from index.layout import Layout
+from service import examples
 from service.access.guard import Guard
 from service.access.headers import SecurityHeaders
 from service.access.keys import KeyRing
@@ -18,7 +19,7 @@ from service.engine import Engine
 from service.metrics import Metrics
 from service.observation import Observation
 from service.problems import install_problems
-from service.routes import items, page, search, status
+from service.routes import classify, items, page, pictures, search, status
 from service.routes import metrics as figures
 from service.settings import Settings
 
@@ -54,9 +55,11 @@ def create_app(settings: Settings, engine: Engine | None = None) -> FastAPI:
     install_problems(app)
     # Layers that are added later lie around it: a request is checked by all of them before it takes a place.
     app.add_middleware(Admission, find_gates=lambda scope: scope["app"].state.engine.gates)
-    for module in (search, items, status, figures, page):
+    modules = (search, classify, items, pictures, status, figures, page)
+    for module in modules:
         app.include_router(module.router)
     page.mount_static(app)
+    examples.fill_in(app, [module.router for module in modules])
     _surround(app, settings)
     return app
 

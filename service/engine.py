@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ import faiss
 
 from index.additions import IndexEditor
 from index.catalog_writer import CatalogWriter
+from index.compaction import CompactionReport, compact_index
 from index.creation import is_building
 from index.encoder import Encoder
 from index.errors import ModelMismatchError
@@ -28,6 +30,7 @@ from service.admission import Gates
 from service.maintenance import Duty, Maintenance
 from service.models import Models
 from service.observation import note_worked
+from service.problems import CompactingError
 from service.settings import Settings
 from service.workers import Workers
 
@@ -60,6 +63,7 @@ class Engine:
         self._workers = Workers(self.models.current.size, keep_to_one_thread)
         self._files = ThreadPoolExecutor(4, thread_name_prefix="files")  # pictures never wait behind searches
         self._writes = ThreadPoolExecutor(1, thread_name_prefix="write")  # writers of an index take turns anyway
+        self._compacting = threading.Lock()
         self.stopping = False  # set by the server once it is told to stop
         self._fault: str | None = None  # what the last probe found
         self._duties = (
@@ -154,6 +158,20 @@ class Engine:
                 return change(IndexEditor(self.searcher.layout, catalog, encoders=self.models.follow))
 
         return await self._run(self._writes, apply)
+
+    async def compact(self) -> CompactionReport:
+        """Seal, trim and clear, beside searches and writes. Raises CompactingError while another one runs here."""
+
+        def work() -> CompactionReport:
+            if not self._compacting.acquire(blocking=False):
+                raise CompactingError("a compaction is under way already", remedy="wait for it to end")
+            try:
+                with CatalogWriter(self.searcher.layout.catalog) as catalog:
+                    return compact_index(self.searcher.layout, catalog)
+            finally:
+                self._compacting.release()
+
+        return await self._run(self._files, work)
 
     async def read_picture(self, item: int, *, thumbnail: bool) -> tuple[PictureFile, str]:
         """An item's picture or thumbnail, and its content hash. Raises ItemNotFoundError or OriginalMissingError."""

@@ -52,6 +52,10 @@ class BusyError(errors.CrossmatchError):
     """As many requests wait as may wait."""
 
 
+class CompactingError(errors.UsageError):
+    """A compaction is under way already."""
+
+
 class DeadlineError(errors.CrossmatchError):
     """No thread was free before the request's deadline; nothing of its work was begun."""
 
@@ -97,6 +101,11 @@ STATUSES: Mapping[type[errors.CrossmatchError], int] = {
     MisdirectedError: 421,
     SlowBodyError: 408,
     UnsupportedBodyError: 415,
+    CompactingError: 409,
+    errors.KeyTakenError: 409,
+    errors.CursorExpiredError: 410,
+    errors.ItemChangedError: 412,
+    errors.IndexReadOnlyError: 403,
     errors.UnsupportedImageError: 415,
     errors.ImageTooLargeError: 413,
     errors.ImageError: 422,
@@ -117,8 +126,17 @@ RETRY_SECONDS: Mapping[type[errors.CrossmatchError], int] = {
     WorkerDiedError: 1,
     NotReadyError: 5,
     EncoderSickError: 5,
+    errors.IndexBusyError: 1,
+}
+_WORDS: Mapping[
+    type[errors.CrossmatchError], str
+] = {  # for a stranger, where the error's own line tells of this machine
+    errors.IndexReadOnlyError: "the index is read-only here; searches go on",
+    errors.IndexBusyError: "another process is writing to the index; try again in a second",
+    errors.IndexFullError: "the disk that holds the index is full; searches go on, and removing still works",
 }
 _UNANSWERED = "the index can not answer now; the service's log says why"
+_UNEXPECTED = "unexpected error; the service's log has the details"
 _UNROUTED = {  # what the router itself refuses
     404: "there is nothing at this address; /docs lists what there is",
     405: "this address does not take this method; the header Allow names those it takes",
@@ -130,21 +148,41 @@ def status_of(error: errors.CrossmatchError) -> int:
     return next(STATUSES[cls] for cls in type(error).__mro__ if cls in STATUSES)
 
 
+def make_document(status: int, detail: str) -> Problem:
+    """A problem document."""
+    return Problem(type="about:blank", title=HTTPStatus(status).phrase, status=status, detail=detail)
+
+
 def make_problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """A problem document as a response."""
-    problem = Problem(type="about:blank", title=HTTPStatus(status).phrase, status=status, detail=detail)
-    return JSONResponse(problem.model_dump(), status, headers, media_type=MEDIA_TYPE)
+    return JSONResponse(make_document(status, detail).model_dump(), status, headers, media_type=MEDIA_TYPE)
+
+
+def explain_error(error: Exception) -> Problem:
+    """The problem document of an error, for one answer among several; the log has what a stranger may not read."""
+    if isinstance(error, errors.CrossmatchError):
+        return make_document(status_of(error), _tell(error))
+    if isinstance(error, (OSError, sqlite3.Error)):
+        _log.error("the index can not be read: %s", error)
+        return make_document(503, _UNANSWERED)
+    _log.error("unexpected %s", type(error).__name__, exc_info=error)
+    return make_document(500, _UNEXPECTED)
+
+
+def _tell(error: errors.CrossmatchError) -> str:
+    """What a stranger may read; the line of a failure of ours names paths, which are for the log alone."""
+    ours = status_of(error) >= HTTPStatus.INTERNAL_SERVER_ERROR and type(error) not in RETRY_SECONDS
+    if ours or type(error) in _WORDS:
+        _log.error("%s", error)
+        return _WORDS.get(type(error), _UNANSWERED)
+    return error.reason
 
 
 def answer_error(error: errors.CrossmatchError, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The problem document of one of our errors."""
-    status = status_of(error)
-    if (seconds := RETRY_SECONDS.get(type(error))) is not None:
-        return make_problem(status, error.reason, {"Retry-After": str(seconds), **(headers or {})})
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        _log.error("%s", error)  # its line names paths, which are for the log alone
-        return make_problem(status, _UNANSWERED)
-    return make_problem(status, error.reason, headers)
+    seconds = RETRY_SECONDS.get(type(error))
+    retry = {} if seconds is None else {"Retry-After": str(seconds)}
+    return make_problem(status_of(error), _tell(error), {**retry, **(headers or {})})
 
 
 def describe_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -181,4 +219,4 @@ def install_problems(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def answer_bug(_request: Request, error: Exception) -> JSONResponse:
         _log.error("unexpected %s", type(error).__name__, exc_info=error)
-        return make_problem(500, "unexpected error; the service's log has the details")
+        return make_problem(500, _UNEXPECTED)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
 
-from service.answers import Building, Health, IndexAnswer
+from service import examples
+from service.answers import Building, CompactionAnswer, Health, IndexAnswer
 from service.problems import NotReadyError, describe_problems
 from service.routes import EngineDependency
 
 router = APIRouter(tags=["status"])
 
 
-@router.get("/v1/index", responses=describe_problems(503), summary="What the index holds")
+@router.get(
+    "/v1/index",
+    responses={**examples.show(200, examples.INDEX), **describe_problems(503)},
+    summary="What the index holds",
+)
 async def read_index(engine: EngineDependency) -> IndexAnswer:
     """The generation that answers, its model, how many items, and how far a build has come."""
     info = await engine.ask(lambda searcher: searcher.info())
@@ -24,6 +30,29 @@ async def read_index(engine: EngineDependency) -> IndexAnswer:
         building=Building(**building) if building else None,
         attribution=engine.settings.attribution,
     )
+
+
+@router.post(
+    "/v1/index/reload",
+    response_model=IndexAnswer,
+    responses={**examples.show(200, examples.INDEX), **describe_problems(429, 503)},
+    summary="Catch up with what other processes wrote, now",
+)
+async def reload_index(engine: EngineDependency) -> IndexAnswer:
+    """Every search does so by itself; after this, a new generation's model is loaded as well."""
+    await engine.ask(lambda _: engine.models.follow())
+    return await read_index(engine)
+
+
+@router.post(
+    "/v1/index/compact",
+    response_model=CompactionAnswer,
+    responses={**examples.show(200, examples.COMPACTION), **describe_problems(403, 409, 429, 503, 507)},
+    summary="Seal what is unsealed, and give back room",
+)
+async def compact_index(engine: EngineDependency) -> JSONResponse:
+    """Searches and writes go on meanwhile; the answer comes when it is done. Not twice at once: 409."""
+    return JSONResponse((await engine.compact()).to_json())
 
 
 @router.get("/healthz", summary="Whether the process lives")

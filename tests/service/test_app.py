@@ -90,7 +90,7 @@ def test_what_goes_wrong_inside_is_told_without_paths(
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with app.router.lifespan_context(app):
 
-            def raise_it(_encoder: Encoder, _data: bytes) -> None:
+            def raise_it(*_: object) -> None:
                 raise error
 
             monkeypatch.setattr(Encoder, "encode_bytes", raise_it)
