@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class Backbone:
     network: nn.Module
     weights: str  # for people
     preprocessing: Preprocessing
+    head: Mapping[str, Tensor] = field(default_factory=dict)  # a bundle's pooling, projection and norm
 
     def preprocessing_at(self, input_size: int, resize: int | None, mode: str = "shorter_side") -> Preprocessing:
         """The same normalisation at another size; `resize` None keeps the share that the crop has of the picture."""
@@ -77,7 +78,8 @@ def build_backbone(name: str, weights: str) -> Backbone:
     if (path / MANIFEST_NAME).is_file():
         manifest = read_manifest(path)
         load_weights(network, path / WEIGHTS_NAME)
-        return Backbone(timm_name, network, f"bundle {manifest.model_id[:12]}", manifest.preprocessing)
+        head = {name: tensor for name, tensor in _read(path / WEIGHTS_NAME).items() if not name.startswith("backbone.")}
+        return Backbone(timm_name, network, f"bundle {manifest.model_id[:12]}", manifest.preprocessing, head)
     load_weights(network, path)
     return Backbone(timm_name, network, path.name, preprocessing)
 
@@ -125,15 +127,18 @@ def _load_by_position(network: nn.Module, path: Path) -> None:
 
 def load_weights(network: nn.Module, path: Path) -> None:
     """Load a `.safetensors` or torch file into a backbone. Raises UsageError or BundleFormatError."""
+    _load_state(network, _find_state(_read(path)), path)
+
+
+def _read(path: Path) -> Any:
     if not path.is_file():
         raise UsageError("no such weights", where=path, expected="a .safetensors or torch file, or a bundle")
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        return load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except Exception as error:  # safetensors and torch raise many types on files that are not theirs
         raise BundleFormatError(
             "not a file of weights", where=path, expected="tensors only", found=str(error).partition("\n")[0]
         ) from error
-    _load_state(network, _find_state(state), path)
 
 
 def _find_state(state: Any) -> dict[str, Tensor]:

@@ -67,6 +67,10 @@ class ModelConfig:
     freeze_batch_norm: Annotated[
         bool, Field(description="keep BatchNorm2d's statistics; its affine weights train all the same")
     ] = True
+    last_stride: Annotated[
+        Literal[1, 2],
+        Field(description="of a ResNet or EfficientNet; 1: its feature map is twice as wide and high, and costs more"),
+    ] = 2
     pretrained_share: Annotated[
         Fraction,
         Field(description="share of the starting weights in the exported ones: start * share + trained * (1 - share)"),

@@ -48,7 +48,7 @@ class Trainer:
         self.model = model
         self.epochs_done = 0
         self._config = config
-        self._loader = loader
+        self.loader = loader
         self._checkpoint = checkpoint
         self.saved: str | None = None  # what the last good checkpoint is
         self._processes = processes or Processes()
@@ -69,7 +69,7 @@ class Trainer:
     @property
     def steps_done(self) -> int:
         """Steps of the whole run."""
-        return self.epochs_done * self._loader.steps + len(self._figures)
+        return self.epochs_done * self.loader.steps + len(self._figures)
 
     def run_epoch(self, log: Log, save: Save | None = None) -> None:
         """One pass over the pictures, or what is left of it; `save` is called within it as the configuration says.
@@ -83,11 +83,11 @@ class Trainer:
             while chunk := list(islice(batches, self._config.train.accumulate)):
                 self._figures.append(self._step(chunk))
                 log.write("step", self.epochs_done + 1, step=self.steps_done, **vars(self._figures[-1]))
-                on_progress(len(self._figures), self._loader.steps)
+                on_progress(len(self._figures), self.loader.steps)
                 self._seconds = time.perf_counter() - started
-                if save and every and self.steps_done % every == 0 and len(self._figures) < self._loader.steps:
+                if save and every and self.steps_done % every == 0 and len(self._figures) < self.loader.steps:
                     save(self.state())
-        figures = _summarise(self._figures, self._seconds, self._loader.pictures_a_step)
+        figures = _summarise(self._figures, self._seconds, self.loader.pictures_a_step)
         log.write("epoch", self.epochs_done + 1, **figures)
         self._say(f"{title}: loss {figures['loss']:.4f}, {figures['images_per_second']:.1f} images/s")
         self.epochs_done += 1
@@ -95,7 +95,7 @@ class Trainer:
 
     def _batches(self) -> Generator[Batch, None, None]:
         done = len(self._figures) * self._config.train.accumulate
-        return self._loader.epoch(self.epochs_done, skip=done, share=self._processes.share)
+        return self.loader.epoch(self.epochs_done, skip=done, share=self._processes.share)
 
     def _step(self, batches: list[Batch]) -> StepFigures:
         factor = learning_rate_factor(self.steps_done, self._iterations, self._warmup)

@@ -7,6 +7,7 @@ norms, each neutral by default.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from index.errors import UsageError
 from training.backbones import Backbone
 from training.config import ModelConfig
+from training.last_stride import remove_last_stride
 from training.losses.parts import Criterion, LossParts
 from training.pooling import build_pooling
 
@@ -117,9 +119,22 @@ class Learner(nn.Module):
 
 
 def build_embedder(backbone: Backbone, config: ModelConfig) -> Embedder:
-    """The encoder for a backbone, in evaluation mode."""
+    """The encoder for a backbone, in evaluation mode.
+
+    From a bundle comes its pooling, projection and norm too, if they are of the same kinds and sizes: a warm start.
+    """
+    if config.last_stride == 1:
+        remove_last_stride(backbone.network, backbone.name)
     backbone.network.eval()
-    return Embedder(backbone.network, config, backbone.preprocessing.input_size).eval()
+    embedder = Embedder(backbone.network, config, backbone.preprocessing.input_size).eval()
+    own = {name: tensor for name, tensor in embedder.state_dict().items() if not name.startswith("backbone.")}
+    if _shapes(own) == _shapes(backbone.head):
+        embedder.load_state_dict(dict(backbone.head), strict=False)
+    return embedder
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in state.items()}
 
 
 def build_plain_embedder(backbone: Backbone) -> Embedder:

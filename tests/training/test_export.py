@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -109,15 +110,33 @@ def test_no_bundle_is_left_where_the_exporter_goes_wrong(
     assert not (tmp_path / "bundle").exists()
 
 
+def test_a_warm_start_takes_projection_pooling_and_norm_along(backbone: Backbone, tmp_path: Path) -> None:
+    config = ModelConfig(pooling="generalised_mean", projection=9, feature_norm="neck")
+    embedder = build_embedder(backbone, config)
+    with torch.no_grad():
+        for parameter in embedder.parameters():
+            parameter.add_(0.01)
+    bundle = export_bundle(embedder, ExportPlan(backbone, backbone.preprocessing_at(32, 36)), tmp_path / "bundle")
+    warm = build_embedder(build_backbone("test_efficientnet", str(bundle.folder)), config)
+    assert all(torch.equal(tensor, embedder.state_dict()[name]) for name, tensor in warm.state_dict().items())
+    other = build_embedder(
+        build_backbone("test_efficientnet", str(bundle.folder)), replace(config, projection=5)
+    )  # only the backbone fits
+    assert torch.equal(other.backbone.conv_stem.weight, embedder.backbone.conv_stem.weight)  # type: ignore
+    assert other.pooling.exponent.item() == 3.0  # type: ignore
+
+
 CHOICES = [
+    ModelConfig(last_stride=1),
     ModelConfig(pooling="generalised_mean", pooling_exponent=2.5),
     ModelConfig(pooling="max", feature_norm="layer"),
     ModelConfig(pooling="generalised_mean", projection=9, feature_norm="neck"),
 ]
 
 
-@pytest.mark.parametrize("config", CHOICES, ids=lambda config: f"{config.pooling}-{config.feature_norm}")
-def test_every_pooling_and_norm_is_in_the_graph(backbone: Backbone, config: ModelConfig, tmp_path: Path) -> None:
+@pytest.mark.parametrize("config", CHOICES, ids=lambda one: f"{one.pooling}-{one.feature_norm}-{one.last_stride}")
+def test_every_choice_is_in_the_graph(config: ModelConfig, tmp_path: Path) -> None:
+    backbone = build_backbone("test_efficientnet", "none")
     embedder = build_embedder(backbone, config)
     with torch.no_grad():  # statistics, and a scale, that are not those of a new layer
         embedder.train()(torch.randn(8, 3, 32, 32))
