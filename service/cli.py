@@ -71,6 +71,10 @@ def serve(
     ] = None,
     log_format: LogFormatOption = LogFormat.TEXT,
     log_level: LogLevelOption = LogLevel.INFO,
+    attribution_file: Annotated[
+        Path | None,
+        typer.Option("--attribution-file", help="The page shows its text, if it is there.", show_default=False),
+    ] = None,
 ) -> None:
     """Serve an index over HTTP, with the search page at / and the API's documentation at /docs.
 
@@ -86,7 +90,7 @@ def serve(
     from index.layout import Layout
     from service.access.policy import AccessOptions, plan_access
     from service.server import ending_in_order, listen, run_server
-    from service.settings import Settings
+    from service.settings import Settings, read_attribution
 
     limits = ImageLimits(max_bytes=max_bytes, max_pixels=max_pixels)
     as_json = log_format is LogFormat.JSON
@@ -94,7 +98,10 @@ def serve(
     options = AccessOptions(allow_open, require_key, allowed_host or (), cors_origin or (), rate, burst)
     with ending_in_order(), writing_logs(log_format, log_level), listen(host, port) as socket:
         access = plan_access(Layout(index), socket.getsockname()[0], options)
-        settings = Settings(index, threads=threads, waiting=waiting, limits=limits, access=access)
+        attribution = read_attribution(attribution_file) if attribution_file else None
+        settings = Settings(
+            index, threads=threads, waiting=waiting, limits=limits, access=access, attribution=attribution
+        )
         run_server(settings, socket, lambda url: announce(f"Serving {index} at {url} (stop with Ctrl-C)"))
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from index.errors import UsageError
 from index.images import ImageLimits
 from service.access.policy import Access
+
+_MOST_ATTRIBUTION = 1000  # characters
 
 
 @dataclass(frozen=True)
@@ -24,3 +27,20 @@ class Settings:
     limits: ImageLimits = field(default_factory=ImageLimits)  # of one picture
     access: Access = field(default_factory=Access)  # who may ask
     attribution: str | None = None  # shown on the page, for pictures whose licence asks for it
+
+
+def read_attribution(path: Path) -> str | None:
+    """What a text file asks the page to say of the pictures, as one line; None where there is no such file.
+
+    Raises UsageError where it is no short text.
+    """
+    if not path.exists():
+        return None
+    try:
+        text = " ".join(path.read_text(encoding="utf-8").split())
+    except (UnicodeDecodeError, OSError) as error:
+        raise UsageError("can not be read as text", where=path, expected="a file in UTF-8", found=error) from error
+    if len(text) > _MOST_ATTRIBUTION:
+        expected = f"at most {_MOST_ATTRIBUTION} characters"
+        raise UsageError("too long for the page", where=path, expected=expected, found=f"{len(text)}")
+    return text or None

@@ -186,7 +186,3 @@ def test_the_citation_names_the_paper() -> None:
     assert paper["doi"] == "10.1007/978-3-030-58539-6_33"
     names = [author["family-names"] for author in paper["authors"]]
     assert names == ["Boudiaf", "Rony", "Ziko", "Granger", "Pedersoli", "Piantanida", "Ben Ayed"]
-
-
-def test_the_compose_file_promises_no_service() -> None:
-    assert yaml.safe_load(read_document("docker-compose.yml")) == {"services": {}}

@@ -1,4 +1,4 @@
-"""Every option of `serve`: its variable works, and docs/operations.md has it with its default."""
+"""Every option of `serve`: its variable works, docs/operations.md has it with its default; attributions."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 
 import crossmatch
 from crossmatch import make_command
+from index.errors import UsageError
+from service.settings import read_attribution
 from tests.documents import read_document, sections
 from tests.service.live_service import run_crossmatch
 
@@ -64,3 +66,31 @@ def test_no_other_command_listens_to_them(monkeypatch: pytest.MonkeyPatch) -> No
     code, _, err = run_crossmatch("index", "info")
     assert code == 2
     assert "--index" in err
+
+
+def test_the_text_of_an_attribution_becomes_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "ATTRIBUTION.txt"
+    file.write_text("Drawn by hand,\n  © nobody\n\n", encoding="utf-8")
+    assert read_attribution(file) == "Drawn by hand, © nobody"
+
+
+@pytest.mark.parametrize("text", [None, "", " \n"])
+def test_without_a_file_or_a_text_nothing_is_said(tmp_path: Path, text: str | None) -> None:
+    file = tmp_path / "ATTRIBUTION.txt"
+    if text is not None:
+        file.write_text(text, encoding="utf-8")
+    assert read_attribution(file) is None
+
+
+@pytest.mark.parametrize(("data", "reason"), [(b"\xff\xfe\x00", "UTF-8"), (b"x" * 1001, "1001")])
+def test_an_attribution_that_is_no_short_text_is_refused(tmp_path: Path, data: bytes, reason: str) -> None:
+    file = tmp_path / "ATTRIBUTION.txt"
+    file.write_bytes(data)
+    with pytest.raises(UsageError, match=reason) as caught:
+        read_attribution(file)
+    assert str(file) in str(caught.value)
+
+
+def test_a_folder_is_no_attribution(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="can not be read as text"):
+        read_attribution(tmp_path)
