@@ -165,11 +165,14 @@ def update(
     """
     from index.additions import IndexEditor, ItemPatch
     from index.catalog_writer import CatalogWriter
+    from index.errors import ImageError, UsageError
     from index.images import ImageLimits, read_bytes
     from index.layout import Layout
     from index.manifests import check_text
 
     check_text("KEY and --label", [key, label])
+    if image is None and label is None and metadata is None:
+        raise UsageError("nothing to change", where=key, expected="--image, --label or --metadata")
     patch = ItemPatch(
         image=read_bytes(image, ImageLimits()) if image else None,
         label=... if label is None else label or None,
@@ -177,7 +180,10 @@ def update(
     )
     layout = Layout(index)
     with CatalogWriter(layout.catalog) as catalog:
-        item = IndexEditor(layout, catalog, threads=1).update(key, patch)
+        try:
+            item = IndexEditor(layout, catalog, threads=1).update(key, patch)
+        except ImageError as error:
+            raise error.at(image) from error
     fields = {"id": item.id, "key": item.key, "label": item.label, "metadata": item.metadata, "version": item.version}
     print_result(f"{index}: {item.key} is at version {item.version}", fields, json=json)
 

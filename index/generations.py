@@ -185,6 +185,7 @@ def _drop(catalog: CatalogWriter, gone: Sequence[PictureRecord], plan: EncodingP
             names = ", ".join(record.key for record in still[:_SHOWN])
             raise OriginalMissingError(
                 f"{len(still)} items can not be encoded again",
+                where=catalog.path.parent,
                 expected="the pictures that were indexed",
                 found=f"missing or changed: {names}{', ...' if len(still) > _SHOWN else ''}",
                 remedy="bring them back, or say --drop-missing to remove these items",

@@ -174,6 +174,15 @@ class TestAdd:
 
 
 class TestUpdate:
+    def test_nothing_to_change(self, built: Path, capsys: Output) -> None:
+        line = fail(capsys, ["index", "update", "red/red-0.png", "--index", str(built)], 2)
+        assert line == "crossmatch: red/red-0.png: nothing to change (expected --image, --label or --metadata)\n"
+
+    def test_a_bad_picture_is_named(self, built: Path, tmp_path: Path, capsys: Output) -> None:
+        (tmp_path / "bad.jpg").write_text("no picture")
+        command = ["index", "update", "red/red-0.png", "--image", str(tmp_path / "bad.jpg"), "--index", str(built)]
+        assert fail(capsys, command, 1).startswith(f"crossmatch: {tmp_path / 'bad.jpg'}: not a picture")
+
     def test_json(self, built: Path, tmp_path: Path, capsys: Output) -> None:
         image = tmp_path / "new.png"
         image.write_bytes(draw_picture("red", 50))
@@ -184,7 +193,7 @@ class TestUpdate:
         assert run_json(capsys, *command, "--label", "Scharlach", "--metadata", '{"price": 3}') == fields
         assert run_json(capsys, *command, "--image", str(image)) == {**fields, "version": 3}
         assert run_json(capsys, *command, "--label", "") == {**fields, "label": None, "version": 4}
-        assert say(capsys, *command) == f"{built}: {key} is at version 4\n"
+        assert say(capsys, *command, "--label", "") == f"{built}: {key} is at version 4\n"  # as it was: no change
 
     @pytest.mark.parametrize("metadata", ["", "nonsense", "[1]", "3", "null", '{"a": NaN}', '{"a": "\\ud800"}'])
     def test_metadata_that_is_no_json_object(self, built: Path, capsys: Output, metadata: str) -> None:

@@ -14,6 +14,7 @@ from index.catalog import Catalog
 from index.errors import IndexDataError, UsageError
 from index.layout import Layout
 from index.restore import restore
+from index.verification import verify_index
 from tests.small_index import make_small_index
 
 
@@ -99,3 +100,9 @@ def test_folder_that_is_no_backup(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match=f"{name}: not a backup .*backup.json"):
         restore(tmp_path / name, Layout(tmp_path / "index"))
+
+
+def test_a_restored_index_is_whole_though_rows_of_what_was_removed_are_not_in_it(backup: Path, tmp_path: Path) -> None:
+    """The small index has a removal and a replacement since its snapshot: their rows are holes now."""
+    restore(backup, Layout(tmp_path / "index"))
+    assert [one.what for one in verify_index(Layout(tmp_path / "index")) if one.kind == "fault"] == []
