@@ -20,6 +20,7 @@ from training.config_reading import missing_extra, read_config
 
 if TYPE_CHECKING:
     from index.bundle import Bundle
+    from training.config import Config
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for machines.")]
 
@@ -36,12 +37,17 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Find the data, build the model, take one step; keep nothing.")
     ] = False,
+    seeds: Annotated[
+        int | None,
+        typer.Option("--seeds", help="Train so many seeds, and say how they differ.", min=1, show_default=False),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Train an embedding on labelled pictures and export it as a model bundle.
 
-    RUN then holds bundle/, metrics.jsonl and checkpoint.pt. The same command given again goes on after the last
-    checkpoint. data.holdout=0.25 keeps a quarter of the classes out and measures on them: choose by these figures.
+    RUN then holds bundle/, report.html, metrics.jsonl and checkpoint.pt. The same command given again goes on after
+    the last checkpoint. data.holdout=0.25 keeps a quarter of the classes out and measures on them: choose by these
+    figures. --seeds 3 trains three runs, RUN/seed-0 and so on, that differ in train.seed alone.
 
     Examples:
 
@@ -49,10 +55,14 @@ def train(
 
         crossmatch train configs/grocery.yaml data.name=folder data.root=./products data.holdout=0.25 --output runs/try
 
+        crossmatch train configs/grocery.yaml data.holdout=0.25 --seeds 3 --output runs/three
+
         crossmatch train configs/cub.yaml data.root=data/cub --dry-run
     """
     from training.allocator import restart_with_kept_memory
 
+    if dry_run and seeds is not None:
+        raise UsageError("a dry run has no seeds", expected="either --seeds or --dry-run")
     if (output is None) != dry_run:
         raise UsageError("a run needs a folder, and a dry run has none", expected="either --output or --dry-run")
     settings = read_config(config, overrides or ())
@@ -64,6 +74,9 @@ def train(
         facts = try_out(settings).to_json()
         (print_json if json else print_facts)(facts)
         return
+    if seeds is not None:
+        _train_seeds(settings, output, seeds, json=json)
+        return
     from training.run import train_bundle
 
     trained = train_bundle(settings, output)
@@ -74,6 +87,17 @@ def train(
         print_json(result)
     else:
         typer.echo(f"{result['bundle']}: model {result['model']}")
+
+
+def _train_seeds(settings: Config, output: Path, count: int, *, json: bool) -> None:
+    from training.seeds import say_table, train_seeds
+
+    result = train_seeds(settings, output, count)
+    if json:
+        print_json(result.to_json())
+    else:
+        for line in say_table(result):
+            typer.echo(line)
 
 
 def export_model(

@@ -11,19 +11,19 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from index.assessment import Assessment, Progress, encode_pictures, evaluate_vectors
 from index.bundle import Bundle
 from index.datasets import Protocol
 from index.datasets.registry import find_dataset
-from index.evaluation import BootstrapPlan, Interval, bootstrap_mean
+from index.evaluation import Interval, bootstrap_mean
 from index.evaluation.retrieval import QueryFigures
 from index.sources import SourcePicture
 from index.types import Vectors
 from training.calibration import BestMatches, find_best_matches
 
 Part = Literal["held_out", "seen", "test"]
-_PLAN = BootstrapPlan()
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,14 +69,13 @@ def examine(
     return tuple(found)
 
 
-def query_values(figures: QueryFigures) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
-    """(m,) float64 of each query: `recall@1` and `map_at_r`, whose means are the figures of that name."""
-    return {
-        "recall@1": (figures.first_match == 1).astype(np.float64),
-        "map_at_r": figures.average_precision,
-    }
+def query_values(figures: QueryFigures, ks: tuple[int, ...] = (1,)) -> dict[str, NDArray[np.float64]]:
+    """(m,) float64 of each query: `recall@k` for each of `ks` and `map_at_r`, whose means are the figures."""
+    first = figures.first_match
+    recall = {f"recall@{k}": ((first >= 1) & (first <= k)).astype(np.float64) for k in ks}
+    return {**recall, "map_at_r": figures.average_precision}
 
 
 def measure_intervals(figures: QueryFigures) -> dict[str, Interval]:
     """A bootstrap over classes of each of `query_values`."""
-    return {name: bootstrap_mean(values, figures.labels, _PLAN) for name, values in query_values(figures).items()}
+    return {name: bootstrap_mean(values, figures.labels) for name, values in query_values(figures).items()}

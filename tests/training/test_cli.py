@@ -39,8 +39,15 @@ def test_train_from_a_file_and_words(app: typer.Typer, tmp_path: Path, drawn_pic
     printed = json.loads(result.stdout)
     bundle = read_bundle(tmp_path / "run" / "bundle")
     assert printed == {
-        "bundle": str(bundle.folder), "model": bundle.manifest.model_id, "epochs": 1, "held_out": None,
-    }  # fmt: skip
+        "bundle": str(bundle.folder),
+        "model": bundle.manifest.model_id,
+        "epochs": 1,
+        "held_out": None,
+        "seen": None,
+        "test": None,
+        "calibration_error": None,
+        "report": str(tmp_path / "run" / "report.html"),
+    }
     assert bundle.manifest.training is not None
     assert bundle.manifest.training.seed == 3
 
