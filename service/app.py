@@ -11,6 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from index.layout import Layout
 from service import examples
+from service.access.description import describe_access
 from service.access.guard import Guard
 from service.access.headers import SecurityHeaders
 from service.access.keys import KeyRing
@@ -60,6 +61,7 @@ def create_app(settings: Settings, engine: Engine | None = None) -> FastAPI:
         app.include_router(module.router)
     page.mount_static(app)
     examples.fill_in(app, [module.router for module in modules])
+    describe_access(app)
     _surround(app, settings)
     return app
 

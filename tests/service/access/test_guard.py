@@ -75,6 +75,17 @@ def test_without_a_key_nothing_but_the_shell_answers(guarded: Guarded) -> None:
         assert guarded.ask("GET", path, None).status_code == 200, path
 
 
+def test_the_description_says_how_to_send_a_key_and_which_scope(guarded: Guarded) -> None:
+    document = guarded.ask("GET", "/openapi.json", Scope.READ).json()
+    assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            shell = is_shell(method.upper(), path)
+            assert ("security" in operation) is not shell
+            assert shell or {"401", "403", "421", "429"} <= set(operation["responses"])
+            assert shell or operation["x-scope"] == needed_scope(method.upper(), path)
+
+
 def test_strangers_get_a_bare_yes(guarded: Guarded) -> None:
     assert guarded.ask("GET", "/healthz", None).json() == {"status": "alive"}
     assert guarded.ask("GET", "/readyz", None).json() == {"status": "ready"}
