@@ -87,6 +87,10 @@ def _answer_item(item: Item, status: int = 200) -> JSONResponse:
     return JSONResponse(describe_item(item), status, headers)
 
 
+_LINE = BulkLine.model_json_schema(ref_template="#/components/schemas/{model}")
+_LINE.pop("$defs")  # they are among the document's components, too
+
+
 @router.post(
     "/items",
     status_code=201,
@@ -114,7 +118,7 @@ async def add_item(request: Request, engine: EngineDependency, replace: Replace 
     responses={
         200: {
             "description": "A line for each picture, as soon as it is durable.",
-            "content": {"application/x-ndjson": {"schema": BulkLine.model_json_schema(), "example": examples.ADDED}},
+            "content": {"application/x-ndjson": {"schema": _LINE, "example": examples.ADDED}},
         },
         **describe_problems(408, 413, 415, 422, 429, 503),
     },

@@ -118,5 +118,5 @@ def test_the_documentation_takes_the_key_as_a_password(locked: Locked) -> None:
     )
     page = context.new_page()
     page.goto("/docs")
-    expect(page.get_by_text("Find the items that look most like a picture")).to_be_visible(timeout=15_000)
+    expect(page.get_by_text("Find the items that look most like")).to_be_visible(timeout=15_000)
     context.close()
