@@ -68,7 +68,7 @@ class _Scale:
         return round(self.start + share * (self.end - self.start), 1)
 
 
-def nice_ticks(low: float, high: float, about: int = 5) -> tuple[float, ...]:
+def nice_ticks(low: float, high: float, about: int = 6) -> tuple[float, ...]:
     """Round numbers, 1, 2 or 5 times a power of ten apart, that lie within `low` to `high`."""
     if not high > low:
         return (low,)

@@ -31,7 +31,7 @@ points = st.lists(st.tuples(numbers, numbers), min_size=1, max_size=40).map(tupl
 def test_ticks_are_round_even_and_inside(low: float, span: float) -> None:
     ticks = nice_ticks(low, low + span)
     steps = {round(b - a, 9) for a, b in pairwise(ticks)}
-    assert 1 <= len(ticks) <= 7
+    assert 1 <= len(ticks) <= 8
     assert low - 1e-6 * span <= ticks[0] <= ticks[-1] <= low + span * (1 + 1e-6)
     assert max(steps, default=0) == pytest.approx(min(steps, default=0), rel=1e-6, abs=1e-6)
 
