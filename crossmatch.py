@@ -30,6 +30,7 @@ COMMANDS: Table = {
     },
     "data": {
         "prepare": "index.cli_data:prepare_data",
+        "audit": "index.cli_data:audit_data",
     },
     "train": "training.cli:train",
     "evaluate": "index.cli_evaluation:evaluate",

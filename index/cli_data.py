@@ -1,4 +1,4 @@
-"""The commands about labelled data sets: `data prepare`.
+"""The commands about labelled data sets: `data prepare` and `data audit`.
 
 Each function is one command. What may change here: wording. Not: names of commands, flags and JSON fields, which are
 a contract.
@@ -7,12 +7,17 @@ a contract.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from index.cli import JsonOption
+from index.cli import JsonOption, ThreadsOption
 from index.terminal import print_facts, print_json, progress_bar
+
+if TYPE_CHECKING:
+    from index.audit import Audit
+
+_SHOWN = 50  # findings listed for people; --json has them all
 
 
 def prepare_data(
@@ -55,3 +60,58 @@ def prepare_data(
         return
     files = fields.pop("files")
     print_facts({**fields, **{one["name"]: f"checksum {one['checksum']}" for one in files}})
+
+
+def audit_data(
+    name: Annotated[
+        str, typer.Argument(help="cub, cars, sop, inshop, grocery, folder or manifest.", show_default=False)
+    ],
+    root: Annotated[Path, typer.Option("--root", help="The data set's folder, or the manifest.", show_default=False)],
+    threads: ThreadsOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Look for copies across training and test pictures, classes too small, and files that are broken.
+
+    Copies are found by bytes, by pixels, and by look, which re-encoding and resizing hardly change. Exit code 1
+    if a copy lies across splits or a file is broken, 0 otherwise.
+
+    Examples:
+
+        \b
+        crossmatch data audit cub --root data/cub
+        crossmatch data audit manifest --root pictures.csv --json
+    """
+    from index.audit import audit
+
+    with progress_bar("Reading pictures") as on_progress:
+        found = audit(name, root, threads, on_progress)
+    if json:
+        print_json(found.to_json())
+    else:
+        _print_audit(found)
+    if not found.is_clean:
+        raise typer.Exit(1)
+
+
+def _print_audit(found: Audit) -> None:
+    """Counts, then a line for each finding, the worst first."""
+    lines = [f"broken  {one.key}: {one.reason}" for one in found.broken]
+    for one in sorted(found.copies, key=lambda copies: (not copies.is_leak, not copies.is_conflict)):
+        what = "leak" if one.is_leak else "conflict" if one.is_conflict else "copies"
+        places = (f"{split} {key}" for split, key in zip(one.splits, one.keys, strict=True))
+        lines.append(f"{what}  {one.kind}: {', '.join(places)}")
+    lines += [f"small  {one.split}: {one.pictures} of {one.label}" for one in found.small_classes]
+    for line in lines[:_SHOWN]:
+        typer.echo(line)
+    if len(lines) > _SHOWN:
+        typer.echo(f"... and {len(lines) - _SHOWN} more; --json lists them all")
+    fields = found.to_json()
+    print_facts(
+        {
+            **{f"{split} pictures": count for split, count in found.splits.items()},
+            "leaks": fields["leaks"],
+            "conflicts": fields["conflicts"],
+            "broken": len(found.broken),
+            "small classes": len(found.small_classes),
+        }
+    )
