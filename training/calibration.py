@@ -23,6 +23,7 @@ from index.errors import UsageError
 from index.sources import SourcePicture
 from index.types import Ids, Vectors
 from training.isotonic import Answers, Floats, fit_knots
+from training.resaving import measure_same_picture
 
 LEAST_QUERIES = 20
 LEAST_CLASSES = 2
@@ -89,6 +90,7 @@ class CalibrationPlan:
     protocol: str
     folds: int | None = None
     prior: float = PRIOR
+    same_picture: float | None = None  # the threshold, where it was measured
 
 
 def find_best_matches(protocol: Protocol, pictures: Sequence[SourcePicture], vectors: Vectors) -> BestMatches:
@@ -140,7 +142,7 @@ def fit_calibration(matches: BestMatches, plan: CalibrationPlan) -> Calibration:
         method="isotonic",
         knots=knots,
         expected_calibration_error=None if found is None else calibration_error(answers, found),
-        thresholds={},
+        thresholds={} if plan.same_picture is None else {"same_picture": plan.same_picture},
         sampling=Sampling(
             source=plan.source,
             data=plan.data,
@@ -201,7 +203,8 @@ def calibrate(
     left = leave_out_trained(bundle, protocol)
     pictures = tuple({picture.key: picture for picture in (*left.gallery, *left.queries)}.values())
     vectors = encode_pictures(bundle, pictures, on_progress=on_progress)
-    return fit_calibration(find_best_matches(left, pictures, vectors), replace(plan, protocol=protocol.name))
+    plan = replace(plan, protocol=protocol.name, same_picture=measure_same_picture(bundle, left.gallery))
+    return fit_calibration(find_best_matches(left, pictures, vectors), plan)
 
 
 def leave_out_trained(bundle: Bundle, protocol: Protocol) -> Protocol:

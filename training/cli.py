@@ -174,7 +174,7 @@ def calibrate_model(
         print_json(fields)
         return
     points = ", ".join(f"{score:.3f}: {probability:.2f}" for score, probability in calibration.knots)
-    print_facts({**fields, **fields.pop("sampling"), "knots": points, "thresholds": None})
+    print_facts({**fields, **fields.pop("sampling"), "knots": points, **fields.pop("thresholds")})
 
 
 def _export_with_torch(backbone: str, weights: str, output: Path) -> Bundle:

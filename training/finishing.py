@@ -7,7 +7,7 @@ before, or none, and the same command makes it again from the checkpoint. What m
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from training.export import Exporter, ExportPlan
 from training.metrics_log import METRICS_NAME, MetricsLog
 from training.model import Embedder
 from training.report import REPORT_NAME, RunRecord, draw_report, read_metrics, write_page
+from training.resaving import measure_same_picture
 from training.validation import Figures, held_out_protocols, own_test_protocols, seen_protocols
 
 BUNDLE_NAME = "bundle"
@@ -82,7 +83,7 @@ def finish(trained: Trained, folds: BestMatches | None, output: Path) -> RunResu
         examinations = _examine_all(draft, trained)
         _log_held_out(trained, examinations, output / METRICS_NAME)
         matches = _find_matches(examinations, folds)
-        calibration = _calibrate(trained, matches, cross_fitted=folds is not None)
+        calibration = _calibrate(draft, trained, matches, cross_fitted=folds is not None)
         report = draw_report(
             RunRecord(
                 name=output.resolve().name,
@@ -131,15 +132,25 @@ def _find_matches(examinations: tuple[Examination, ...], folds: BestMatches | No
     return source.best_matches() if source else folds
 
 
-def _calibrate(trained: Trained, matches: BestMatches | None, *, cross_fitted: bool) -> Calibration | None:
+def _calibrate(
+    bundle: Bundle, trained: Trained, matches: BestMatches | None, *, cross_fitted: bool
+) -> Calibration | None:
+    """None where there are no matches, or too few."""
     if matches is None:
         return None
     if not is_enough(matches):
         print_note(f"no calibration: {len(matches.labels)} queries of held-out classes are too few")
         return None
-    config, protocol = trained.config.calibration, "shelf" if trained.data.name == "grocery" else "self"
-    plan = CalibrationPlan("held_out", trained.data.name, protocol, prior=config.prior)
-    return fit_calibration(matches, replace(plan, source="folds", folds=config.folds) if cross_fitted else plan)
+    data, config = trained.data, trained.config.calibration
+    plan = CalibrationPlan(
+        source="folds" if cross_fitted else "held_out",
+        data=data.name,
+        protocol="shelf" if data.name == "grocery" else "self",
+        folds=config.folds if cross_fitted else None,
+        prior=config.prior,
+        same_picture=measure_same_picture(bundle, data.held_out or data.pictures),
+    )
+    return fit_calibration(matches, plan)
 
 
 def _describe(trained: Trained, examinations: tuple[Examination, ...]) -> dict[str, Any] | None:

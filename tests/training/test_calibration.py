@@ -130,6 +130,7 @@ def test_the_command_writes_it_and_leaves_the_rest(
         "source": "labelled", "data": "folder", "protocol": "self", "folds": None,
         "classes": 6, "queries": 36, "gallery": 36, "prior": 0.5,
     }  # fmt: skip
+    assert 0.5 < printed["thresholds"]["same_picture"] <= 1.0
     assert Encoder(after).bundle.calibration == after.calibration
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "drawn"]  # no draft is left
     assert crossmatch.run(words) == 0
