@@ -7,11 +7,13 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 import uvicorn
 
 from index.errors import UsageError
 from service.app import create_app
+from service.connections import BoundedProtocol
 from service.engine import Engine
 from service.settings import Settings
 
@@ -64,6 +66,19 @@ def ending_in_order() -> Iterator[None]:
         signal.signal(signal.SIGTERM, former)
 
 
+class _Server(uvicorn.Server):
+    """One whose `/readyz` says no from the moment that it is told to stop."""
+
+    def __init__(self, config: uvicorn.Config, engine: Engine) -> None:
+        super().__init__(config)
+        self._engine = engine
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take no more connections, and let what is under way end."""
+        self._engine.stopping = True
+        super().handle_exit(sig, frame)
+
+
 def run_server(settings: Settings, bound: socket.socket, on_ready: Callable[[str], None]) -> None:
     """Serve until interrupted; `on_ready` is told the address. Raises what opening the index raises."""
     with Engine(settings) as engine:
@@ -71,9 +86,10 @@ def run_server(settings: Settings, bound: socket.socket, on_ready: Callable[[str
             create_app(settings, engine),
             log_config=None,  # the root's handler writes its lines, too
             access_log=False,  # `service.observation` has a line a request
+            http=BoundedProtocol,
             ws="none",
             server_header=False,
             timeout_graceful_shutdown=_DRAIN_SECONDS,
         )
         on_ready(address_of(bound))
-        uvicorn.Server(config).run(sockets=[bound])
+        _Server(config, engine).run(sockets=[bound])

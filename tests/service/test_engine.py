@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import threading
@@ -159,3 +160,13 @@ def wait_for_answers(answers: list[dict[str, Any]], more: int) -> None:
     while len(answers) < wanted:
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def test_it_is_not_ready_once_it_is_told_to_stop(drawn_index: Path) -> None:
+    async def ask(engine: Engine) -> None:
+        assert await engine.find_fault() is None
+        engine.stopping = True
+        assert await engine.find_fault() == "the service is stopping"
+
+    with Engine(Settings(drawn_index, threads=1)) as engine:
+        asyncio.run(ask(engine))

@@ -1,0 +1,110 @@
+"""A connection that can not be held for ever: what uvicorn leaves unbounded is bounded here.
+
+A head must come within seconds and within 64 KiB; the rest of a body whose request was refused is read and thrown away,
+so that the client gets to read the answer, but only so much of it and for so long.
+What may change here: the bounds. Not: that each thing a client may send, or not send, has one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+_TOO_LONG = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\n"
+    b"content-length: 25\r\nconnection: close\r\n\r\nThe headers are too long.\n"
+)
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP/1.1, bounded."""
+
+    head_bytes = 64 * 2**10  # of the address and the headers
+    head_seconds = 20.0  # from the first byte, or from the connection on
+    drain_bytes = 128 * 2**20  # that are thrown away after an answer
+    drain_seconds = 30.0  # during which they are
+
+    _head = 0
+    _drained = 0
+    _alarm: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a head."""
+        super().connection_made(transport)
+        self._set_alarm(self.head_seconds)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        self._unset_alarm()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        """A request's first byte."""
+        self._head = 0
+        self._set_alarm(self.head_seconds)
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the address."""
+        if self._fits(len(url)):
+            super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header."""
+        if self._fits(len(name) + len(value)):
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is whole."""
+        self._unset_alarm()
+        if not self.transport.is_closing():
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body; after the answer it is thrown away."""
+        if self.transport.is_closing():
+            return
+        if self.cycle.response_complete:
+            self._drained += len(body)
+            if self._drained > self.drain_bytes:
+                self.transport.close()
+            return
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The body is whole."""
+        if self.transport.is_closing():
+            return
+        answered = self.cycle.response_complete
+        super().on_message_complete()
+        if answered:  # uvicorn forgot its own alarm when the rest of the body came
+            self._set_alarm(self.timeout_keep_alive)
+
+    def on_response_complete(self) -> None:
+        """An answer was sent; of a refused request, before its body was whole."""
+        unread = self.cycle.more_body
+        super().on_response_complete()
+        self._drained = 0
+        if unread:
+            self._set_alarm(self.drain_seconds)
+
+    def _fits(self, size: int) -> bool:
+        self._head += size
+        if self._head > self.head_bytes and not self.transport.is_closing():
+            self.transport.write(_TOO_LONG)
+            self.transport.close()
+        return not self.transport.is_closing()
+
+    def _set_alarm(self, seconds: float) -> None:
+        self._unset_alarm()
+        self._alarm = self.loop.call_later(seconds, self._end)
+
+    def _unset_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def _end(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.close()

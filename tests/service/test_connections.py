@@ -1,0 +1,129 @@
+"""Clients that send a head for ever, too long a head, or a body that nobody reads."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from service.connections import BoundedProtocol
+from tests.drawn_pictures import draw_picture
+from tests.service.live_service import serve
+
+
+class Quick(BoundedProtocol):
+    """With bounds that a test can wait for."""
+
+    head_seconds = 0.3
+    drain_seconds = 0.5
+    drain_bytes = 2**20
+
+
+async def refuse(_scope: Scope, _receive: Receive, send: Send) -> None:
+    """Answers without reading the body."""
+    await send({"type": "http.response.start", "status": 429, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"no"})
+
+
+@pytest.fixture
+def address() -> Iterator[tuple[str, int]]:
+    """Where a server answers that refuses everything."""
+    bound = socket.socket()
+    bound.bind(("127.0.0.1", 0))
+    bound.listen(16)
+    server = uvicorn.Server(uvicorn.Config(refuse, http=Quick, ws="none", lifespan="off", log_level="critical"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
+    thread.start()
+    yield bound.getsockname()
+    server.should_exit = True
+    thread.join(10)
+
+
+def closed_after(connection: socket.socket) -> float:
+    """Seconds until the other side closes."""
+    started = time.monotonic()
+    connection.settimeout(5)
+    try:
+        while connection.recv(65536):
+            pass
+    except ConnectionResetError:
+        pass
+    return time.monotonic() - started
+
+
+def send_slowly(connection: socket.socket, pieces: list[bytes], pause: float = 0) -> None:
+    for piece in pieces:
+        connection.sendall(piece)
+        time.sleep(pause)
+
+
+def answer(connection: socket.socket) -> bytes:
+    connection.settimeout(5)
+    return connection.recv(65536)
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "])
+def test_a_head_that_does_not_come_ends_the_connection(address: tuple[str, int], sent: bytes) -> None:
+    with socket.create_connection(address) as connection:
+        connection.sendall(sent)
+        assert 0.1 < closed_after(connection) < 2
+
+
+def test_a_head_that_drips_ends_it_too(address: tuple[str, int]) -> None:
+    with socket.create_connection(address) as connection:
+        started = time.monotonic()
+        with pytest.raises(OSError):  # noqa: PT011
+            send_slowly(connection, [b"GET / HT", *[b"x"] * 100], 0.05)
+        assert time.monotonic() - started < 3
+
+
+def test_a_head_that_is_too_long_is_431(address: tuple[str, int]) -> None:
+    with socket.create_connection(address) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X-More: %s\r\n" % (b"y" * 1000) * 100)
+        assert answer(connection).startswith(b"HTTP/1.1 431 ")
+
+
+def test_a_refused_body_is_drained_and_the_connection_goes_on(address: tuple[str, int]) -> None:
+    with socket.create_connection(address) as connection:
+        for _ in range(3):
+            connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 500000\r\n\r\n" + b"x" * 500_000)
+            assert answer(connection).startswith(b"HTTP/1.1 429 ")
+
+
+def test_but_not_for_ever(address: tuple[str, int]) -> None:
+    with socket.create_connection(address) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 500000\r\n\r\nx")
+        assert answer(connection).startswith(b"HTTP/1.1 429 ")
+        assert 0.2 < closed_after(connection) < 2
+    with socket.create_connection(address) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n")
+        with pytest.raises(OSError):  # noqa: PT011
+            send_slowly(connection, [b"x" * 2**20] * 64)
+
+
+def test_told_to_stop_it_ends_what_is_under_way(drawn_index: Path, tmp_path: Path) -> None:
+    """A search whose body is on its way is answered; nobody else gets in."""
+    body = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+    body += draw_picture("red") + b"\r\n--b--\r\n"
+    with serve(drawn_index, tmp_path / "log") as service:
+        url = httpx.URL(service.url)
+        head = f"POST /v1/search HTTP/1.1\r\nHost: {url.host}:{url.port}\r\nContent-Length: {len(body)}\r\n"
+        with socket.create_connection((url.host, url.port or 0)) as connection:
+            connection.sendall(head.encode() + b"Content-Type: multipart/form-data; boundary=b\r\n\r\n" + body[:60])
+            time.sleep(0.2)
+            service.process.send_signal(signal.SIGTERM)
+            time.sleep(0.5)
+            with pytest.raises(OSError):  # noqa: PT011
+                socket.create_connection((url.host, url.port or 0)).close()
+            connection.sendall(body[60:])
+            assert answer(connection).startswith(b"HTTP/1.1 200 ")
+        assert service.process.wait(10) == 128 + signal.SIGTERM
+        assert "Traceback" not in service.log.read_text()
