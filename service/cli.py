@@ -30,6 +30,12 @@ def serve(
     port: PortOption = 8000,
     threads: ThreadsOption = None,
     waiting: Annotated[int, typer.Option("--waiting", min=1, help="Searches at once; beyond that, 429.")] = 64,
+    writes_waiting: Annotated[
+        int, typer.Option("--writes-waiting", min=1, help="Writes at once; beyond that, 429.")
+    ] = 16,
+    deadline: Annotated[
+        float, typer.Option("--deadline", min=0.1, help="Seconds to wait for a thread; beyond that, 503.")
+    ] = 10.0,
     max_bytes: Annotated[int, typer.Option("--max-bytes", min=1, help="Bytes of one picture.")] = 32 * 2**20,
     max_pixels: Annotated[
         int, typer.Option("--max-pixels", min=1, max=178_000_000, help="Pixels of one picture.")
@@ -100,7 +106,14 @@ def serve(
         access = plan_access(Layout(index), socket.getsockname()[0], options)
         attribution = read_attribution(attribution_file) if attribution_file else None
         settings = Settings(
-            index, threads=threads, waiting=waiting, limits=limits, access=access, attribution=attribution
+            index,
+            threads=threads,
+            waiting=waiting,
+            writes_waiting=writes_waiting,
+            deadline_seconds=deadline,
+            limits=limits,
+            access=access,
+            attribution=attribution,
         )
         run_server(settings, socket, lambda url: announce(f"Serving {index} at {url} (stop with Ctrl-C)"))
 
