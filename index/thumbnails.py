@@ -19,6 +19,7 @@ _COMMENT = b"\xff\xfe\x00\x10crc32 "  # a comment of 16 bytes: its length, "crc3
 def draw_thumbnail(image: Image.Image) -> bytes:
     """A JPEG of an upright RGB picture, at most 256 px on the longer side, the aspect kept, nothing enlarged."""
     small = image.copy()
+    small.info.clear()  # Pillow would write a comment of the original into the JPEG
     small.thumbnail((SIDE, SIDE), Image.Resampling.BILINEAR)
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=_QUALITY)

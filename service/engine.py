@@ -25,6 +25,7 @@ from index.encoder import Encoder
 from index.errors import ModelMismatchError
 from index.measurements import Observer, observing, timing
 from index.originals import PictureFile, read_original, read_thumbnail
+from index.published import publish
 from index.searcher import Searcher
 from service.admission import Gates
 from service.maintenance import Duty, Maintenance
@@ -174,12 +175,16 @@ class Engine:
         return await self._run(self._files, work)
 
     async def read_picture(self, item: int, *, thumbnail: bool) -> tuple[PictureFile, str]:
-        """An item's picture or thumbnail, and its content hash. Raises ItemNotFoundError or OriginalMissingError."""
+        """An item's picture or thumbnail, without metadata, and its content hash.
+
+        Raises ItemNotFoundError or OriginalMissingError.
+        """
 
         def read() -> tuple[PictureFile, str]:
             record = self.searcher.picture(item)
             reader = read_thumbnail if thumbnail else read_original
-            return reader(self.searcher.layout, record, self.settings.limits), record.content_hash
+            file = reader(self.searcher.layout, record, self.settings.limits)
+            return publish(file, self.settings.limits), record.content_hash
 
         return await self._run(self._files, read)
 

@@ -26,7 +26,7 @@ _PICTURE: dict[int | str, dict[str, Any]] = {
     summary="The picture an item was indexed from",
 )
 async def read_item_image(id: ItemId, request: Request, engine: EngineDependency) -> Response:  # noqa: A002
-    """Exactly the bytes that were indexed; 410 if they are no longer there."""
+    """The pixels that were indexed, without EXIF, GPS, XMP or comments; 410 if they are no longer there."""
     return await _answer_picture(id, request, engine, thumbnail=False)
 
 
@@ -43,7 +43,7 @@ async def read_item_thumbnail(id: ItemId, request: Request, engine: EngineDepend
 
 async def _answer_picture(id_: int, request: Request, engine: EngineDependency, *, thumbnail: bool) -> Response:
     picture, content_hash = await engine.read_picture(id_, thumbnail=thumbnail)
-    tag = f'"{content_hash[:32]}{"-t" if thumbnail else ""}"'
+    tag = f'"{content_hash[:32]}-{"t" if thumbnail else "p"}"'
     # An item's picture may be replaced, so a browser asks again, and is told 304 while it has not been.
     headers = {"ETag": tag, "Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
     known = request.headers.get("if-none-match", "")

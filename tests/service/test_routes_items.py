@@ -1,4 +1,4 @@
-"""The pictures of items over HTTP: exactly the bytes that were indexed, or the reason why not."""
+"""The pictures of items over HTTP: what was indexed, without its metadata, or the reason why not."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from pathlib import Path
 
 import httpx
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from index.builder import build_index
 from index.bundle import Bundle
 from index.sources import read_source
+from tests.drawn_pictures import draw_picture
 from tests.service.live_service import LiveService, expect_problem, serve
+from tests.vector_gallery import make_index
 
 
 def test_an_image_is_the_bytes_that_were_indexed(client: httpx.Client, live_service: LiveService) -> None:
@@ -21,6 +23,24 @@ def test_an_image_is_the_bytes_that_were_indexed(client: httpx.Client, live_serv
         assert response.content == picture.read_bytes()
         assert response.headers["content-type"] == {".png": "image/png", ".jpg": "image/jpeg"}[picture.suffix]
         assert response.headers["x-content-type-options"] == "nosniff"
+
+
+def test_metadata_stays_at_home(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    """Added over HTTP, kept on disk byte by byte, answered without; and what the index holds hangs on the bytes."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "SECRET camera"
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(draw_picture("red"))).save(buffer, "JPEG", exif=exif, comment=b"SECRET comment")
+    make_index(tmp_path / "index", tiny_bundle)
+    with serve(tmp_path / "index", tmp_path / "log") as service, httpx.Client(base_url=service.url) as client:
+        added = client.post("/v1/items", data={"key": "secret"}, files={"image": buffer.getvalue()}).json()
+        for kind in ("image_url", "thumbnail_url"):
+            sent = client.get(added[kind]).content
+            assert b"SECRET" not in sent
+            with Image.open(io.BytesIO(sent)) as image, Image.open(io.BytesIO(draw_picture("red"))) as drawn:
+                assert ImageOps.exif_transpose(image).size == drawn.size[::-1]
+    [original] = (tmp_path / "index" / "originals").glob("*/*")
+    assert original.read_bytes() == buffer.getvalue()
 
 
 def test_a_thumbnail_is_a_small_jpeg(client: httpx.Client) -> None:
