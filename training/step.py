@@ -21,6 +21,7 @@ from index.preprocess import Preprocessing
 from training.batches import Batch
 from training.config import Config
 from training.ema import MovingAverage
+from training.folding import Pair, find_pairs, folded
 from training.losses.parts import LossParts
 from training.model import Learner
 from training.optimiser import build_optimiser, set_learning_rate
@@ -57,6 +58,7 @@ class Stepper:
         self._clip_norm = config.optimiser.clip_norm
         self._processes = processes
         self._features = wrap_features(model.embedder, processes)
+        self._pairs = _find_pairs(model, config) if config.model.freeze_batch_norm else ()
         self._scale, self._shift = (_channels(values, self.device) for values in _normalisation(rule))
 
     def take(self, batches: Sequence[Batch], rate: float) -> StepFigures:
@@ -65,7 +67,7 @@ class Stepper:
         self.optimiser.zero_grad(set_to_none=True)
         losses = []
         for number, batch in enumerate(batches):
-            with self._without_sync(last=number + 1 == len(batches)):
+            with self._without_sync(last=number + 1 == len(batches)), folded(self._pairs):
                 parts = self._loss(batch)
                 losses.append([_item(part) for part in parts])
                 if not math.isfinite(losses[-1][0] or 0.0):
@@ -118,6 +120,17 @@ class Stepper:
         self.scaler.load_state_dict(state["scaler"])
         if self.average:
             self.average.encoder.load_state_dict(state["average"])
+
+
+def _find_pairs(model: Learner, config: Config) -> tuple[Pair, ...]:
+    """What can be folded, found on two pictures of noise."""
+    size, device = config.augmentation.input_size, next(model.parameters()).device
+    pictures = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device)
+    mode = model.training
+    model.eval()
+    pairs = find_pairs(model.embedder.backbone, lambda: model.embedder.features(pictures))
+    model.train(mode)
+    return pairs
 
 
 def _normalisation(rule: Preprocessing) -> tuple[list[float], list[float]]:
