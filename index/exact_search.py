@@ -8,7 +8,9 @@ What may not: that no neighbour is missed, and the order of equal scores.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +25,7 @@ Best first; of equal scores, the smaller position first.
 
 _EVERY = 16  # one score of so many is looked at to guess where the k-th best lies
 _SPARE = 1.5  # the guess aims at so many times k
+_PARTS = 8  # of a chunk's queries, each looked through by a thread
 _NONE = np.iinfo(np.int64).max  # a key after every real one
 
 
@@ -69,41 +72,46 @@ def centre(queries: Vectors, gallery: Vectors) -> tuple[Vectors, Vectors]:
 def _search(queries: Vectors, gallery: Vectors, offsets: Vectors | None, k: int, chunks: Chunks) -> tuple[Vectors, Ids]:
     scores = np.empty((len(queries), k), np.float32)
     positions = np.empty((len(queries), k), np.int64)
-    for start in range(0, len(queries), chunks.queries):
-        rows = slice(start, start + chunks.queries)
-        best = np.empty((len(queries[rows]), 0), np.int64)
-        for first in range(0, len(gallery), chunks.gallery):
-            columns = slice(first, first + chunks.gallery)
-            found = queries[rows] @ gallery[columns].T  # (b, c)
-            if offsets is not None:
-                found += offsets[columns]
-            best = _keep_best(np.concatenate((best, _select(found, k, first)), axis=1), k)
-        best.sort(axis=1)
-        scores[rows], positions[rows] = _unpack(best)
+    with ThreadPoolExecutor() as pool:  # numpy lets go of Python's lock in all that `_merge` does
+        for start in range(0, len(queries), chunks.queries):
+            rows = slice(start, start + chunks.queries)
+            parts = np.array_split(np.arange(len(queries[rows])), _PARTS)
+            places = [slice(part[0], part[-1] + 1) for part in parts if part.size]
+            best = [np.empty((place.stop - place.start, 0), np.int64) for place in places]
+            for first in range(0, len(gallery), chunks.gallery):
+                columns = slice(first, first + chunks.gallery)
+                found = queries[rows] @ gallery[columns].T  # (b, c)
+                if offsets is not None:
+                    found += offsets[columns]
+                best = list(pool.map(partial(_merge, k=k, first=first), best, (found[place] for place in places)))
+            for place, (best_scores, best_positions) in zip(places, pool.map(_unpack, best), strict=True):
+                scores[rows][place], positions[rows][place] = best_scores, best_positions
     return scores, positions
 
 
-def _keep_best(keys: Ids, k: int) -> Ids:
-    """(b, at most k) the smallest keys of each row, in any order."""
+def _merge(best: Ids, scores: Vectors, k: int, first: int) -> Ids:
+    """(b, at most k) the best keys so far and of another chunk's scores (b, c), in any order."""
+    limits = _unpack_scores(best.max(axis=1)) if best.shape[1] == k else None  # (b,) the k-th best so far
+    keys = np.concatenate((best, _select(scores, k, first, limits)), axis=1)
     if keys.shape[1] <= k:
         return keys
     keys.partition(k - 1, axis=1)
     return keys[:, :k].copy()  # a copy, so that the chunk's memory goes
 
 
-def _select(scores: Vectors, k: int, first: int) -> Ids:
-    """(b, at least k) keys of scores (b, c), the k best of each row among them, filled up with `_NONE`.
+def _select(scores: Vectors, k: int, first: int, limits: Vectors | None = None) -> Ids:
+    """(b, n) keys of those scores (b, c) that may be among the k best of a row, filled up with `_NONE`.
 
-    A guess, made from some of the scores, keeps about 1.5 k of a row; a row where it keeps too few gets the true
-    k-th best as its limit. So one quick comparison a cell is all that most cells ever see.
+    They are the scores above `limits` (b,): what ties with the k-th best so far comes after it. Without limits, a
+    guess from some of the scores keeps about 1.5 k of a row; a row where it keeps too few gets the true k-th best. So
+    one quick comparison is all that most scores see.
     """
     width = scores.shape[1]
-    if 4 * k >= width:
+    if limits is None and 4 * k >= width:
         return _pack(scores, np.arange(first, first + width))
-    limits = _guess_limits(scores, k)
-    kept = scores >= limits[:, None]
+    kept = scores >= _guess_limits(scores, k)[:, None] if limits is None else scores > limits[:, None]
     counts = np.count_nonzero(kept, axis=1)
-    for row in np.flatnonzero(counts < k):
+    for row in np.flatnonzero(counts < k) if limits is None else ():
         kept[row] = scores[row] >= np.partition(scores[row], width - k)[width - k]
         counts[row] = np.count_nonzero(kept[row])
     places = np.flatnonzero(kept)
@@ -136,8 +144,13 @@ def _pack(scores: Vectors, positions: Ids) -> Ids:
 
 
 def _unpack(keys: Ids) -> tuple[Vectors, Ids]:
-    bits = _flip((~(keys >> 32)).astype(np.int32))
-    return bits.view(np.float32), keys & 0xFFFFFFFF
+    """Scores and positions, best first, of keys (b, k) in any order."""
+    ordered = np.sort(keys, axis=1)
+    return _unpack_scores(ordered), ordered & 0xFFFFFFFF
+
+
+def _unpack_scores(keys: Ids) -> Vectors:
+    return _flip((~(keys >> 32)).astype(np.int32)).view(np.float32)
 
 
 def _flip(bits: NDArray[np.int32]) -> NDArray[np.int32]:

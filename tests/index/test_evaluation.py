@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from index.errors import UsageError, VectorError
@@ -75,6 +75,7 @@ def search_in_bits(queries: Vectors, gallery: Vectors, k: int) -> tuple[Vectors,
     return search_exact(queries, gallery, k, Chunks(queries=2, gallery=3))
 
 
+@settings(deadline=None)
 @given(sides=draw_sides(), ks=st.lists(st.integers(1, 30), min_size=1, max_size=4, unique=True).map(tuple))
 def test_equals_the_plain_reference(sides: tuple[list[Picture], list[Picture]], ks: tuple[int, ...]) -> None:
     queries, gallery = sides
@@ -101,6 +102,7 @@ def test_equals_the_plain_reference(sides: tuple[list[Picture], list[Picture]], 
         assert figures.per_query.r_precision == pytest.approx([answer.r_precision for _, answer in expected])
 
 
+@settings(deadline=None)
 @given(sides=draw_sides())
 def test_first_match_is_its_rank_when_all_are_reached(sides: tuple[list[Picture], list[Picture]]) -> None:
     queries, gallery = sides
@@ -109,6 +111,7 @@ def test_first_match_is_its_rank_when_all_are_reached(sides: tuple[list[Picture]
         assert evaluate(pack(queries), pack(gallery), (100,)).per_query.first_match.tolist() == expected
 
 
+@settings(deadline=None)
 @given(sides=draw_sides())
 def test_the_whole_ranking_against_the_plain_reference(sides: tuple[list[Picture], list[Picture]]) -> None:
     queries, gallery = sides
@@ -125,6 +128,7 @@ def test_the_whole_ranking_against_the_plain_reference(sides: tuple[list[Picture
     )
 
 
+@settings(deadline=None)
 @given(sides=draw_sides())
 def test_distance_ranks_unit_vectors_as_cosine_does(sides: tuple[list[Picture], list[Picture]]) -> None:
     queries, gallery = map(pack, sides)

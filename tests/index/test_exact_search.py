@@ -29,6 +29,7 @@ def sort_everything(queries: Vectors, gallery: Vectors, k: int) -> list[list[tup
     return found
 
 
+@settings(deadline=None)
 @given(
     queries=draw_vectors(6),
     gallery=draw_vectors(20),
