@@ -19,10 +19,11 @@ from index.findings import Cure, Finding
 from index.holding import keeping_files
 from index.images import ImageLimits
 from index.layout import Layout, write_whole
+from index.log_check import heal_log
 from index.originals import read_original, read_thumbnail
 from index.reserve import RESERVE, keep_reserve, require_room
 from index.snapshot import find_damaged_pictures, open_snapshot, seal_snapshot
-from index.verification import find_faults
+from index.verification import describe_log, find_faults
 from index.writer import IndexWriter
 
 _log = logging.getLogger(__name__)
@@ -32,12 +33,16 @@ def repair_index(layout: Layout, limits: ImageLimits | None = None) -> list[Find
     """Verify an index and heal what can be; what was found, with what became of it. Raises IndexDataError where the
     catalogue can not be opened.
     """
+    wrong = heal_log(layout.catalog)
+    log = [describe_log(layout, one, healed=one.right is not None) for one in wrong]
+    if any(one.remains for one in log):
+        return log
     with CatalogInspector(layout.catalog, repair=True) as catalog, keeping_files(layout):
         found = find_faults(layout, catalog)
         healer = _Healer(layout, catalog, limits or ImageLimits())
         healed = {one: healer.heal(one) for cure in Cure for one in found if one.cure is cure}
         healer.show_mended_rows()
-    return [healed.get(one, one) for one in found]
+    return log + [healed.get(one, one) for one in found]
 
 
 def heal_snapshot(layout: Layout, catalog: CatalogWriter) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from index.catalog import Generation, PictureRecord
@@ -17,8 +18,10 @@ from index.findings import Cure, Finding, fault, note
 from index.generation_check import check_generation
 from index.holding import keeping_files
 from index.layout import CATALOG, Layout
+from index.log_check import WrongByte, check_log
 from index.picture_check import check_pictures
 from index.reserve import RESERVE, RESERVE_BYTES
+from index.unwritable import log_of
 
 _ATTEMPTS = 3  # while writers change files that are being looked at
 _OURS = {
@@ -31,6 +34,9 @@ def verify_index(layout: Layout) -> list[Finding]:
     """Everything in an index folder that is not as it should be; nothing is changed. Raises IndexDataError only
     where there is no index at all.
     """
+    wrong = check_log(layout.catalog)
+    if wrong is not None:  # to open the catalogue now could clear the log, and what is hidden in it
+        return [describe_log(layout, wrong)]
     try:
         with CatalogInspector(layout.catalog) as catalog, keeping_files(layout):
             return find_faults(layout, catalog)
@@ -38,6 +44,12 @@ def verify_index(layout: Layout) -> list[Finding]:
         if not layout.is_index():
             raise
         return [fault(str(error), layout.catalog)]
+
+
+def describe_log(layout: Layout, wrong: WrongByte, *, healed: bool = False) -> Finding:
+    """A byte of the catalogue's log was changed."""
+    what = f"a byte is not what was written and hides what was written after it (at {wrong.offset})"
+    return replace(fault(what, log_of(layout.catalog)), healed=healed)
 
 
 def find_faults(layout: Layout, catalog: CatalogInspector) -> list[Finding]:
