@@ -30,13 +30,19 @@ def usable_cores() -> int:
 class EncoderPool:
     """Encoders that threads borrow, one thread an encoder at a time."""
 
-    def __init__(self, bundle: Bundle, size: int | None = None, limits: ImageLimits | None = None) -> None:
-        """`size`: encoders, a core each if None."""
+    def __init__(
+        self,
+        bundle: Bundle,
+        size: int | None = None,
+        limits: ImageLimits | None = None,
+        make: Callable[[], Encoder] | None = None,
+    ) -> None:
+        """`size`: encoders, a core each if None. `make`: gives one of another kind than a session of its own."""
         self.bundle = bundle
         self.size = size or usable_cores()
         self._free: queue.SimpleQueue[Encoder] = queue.SimpleQueue()
         for _ in range(self.size):
-            self._free.put(Encoder(bundle, limits))
+            self._free.put(make() if make else Encoder(bundle, limits))
 
     @contextmanager
     def borrow(self) -> Iterator[Encoder]:

@@ -75,4 +75,4 @@ class Models:
         return next((one.model_id for one in known if one.name == self._announced), None)
 
     def _open(self, bundle: Bundle) -> Sessions:
-        return Sessions(bundle, self._settings.threads, self._settings.limits)
+        return Sessions(bundle, self._settings.threads, self._settings.limits, self._settings.batching)

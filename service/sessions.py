@@ -18,6 +18,7 @@ from index.encoder import Encoder, verify_golden
 from index.encoder_pool import EncoderPool
 from index.errors import BundleError, CrossmatchError, VectorError
 from index.images import ImageLimits
+from service.batching import Batcher, Batching
 from service.problems import EncoderSickError
 
 _STUCK_SECONDS = 60.0  # at one picture
@@ -28,9 +29,24 @@ _log = logging.getLogger(__name__)
 class Sessions(EncoderPool):
     """A pool whose encoders are looked after."""
 
-    def __init__(self, bundle: Bundle, size: int | None = None, limits: ImageLimits | None = None) -> None:
-        """Each has encoded a golden picture rightly when this returns. Raises BundleError."""
-        super().__init__(bundle, size, limits)
+    def __init__(
+        self,
+        bundle: Bundle,
+        size: int | None = None,
+        limits: ImageLimits | None = None,
+        batching: Batching | None = None,
+    ) -> None:
+        """Each has encoded a golden picture rightly when this returns. Raises BundleError.
+
+        `batching`: how, if there is an accelerator; then there are twice as many encoders as a batch has pictures, so
+        that one batch is decoded while another is encoded.
+        """
+        batching = batching or Batching()
+        provider = batching.choose_provider()
+        self._batcher = Batcher(bundle, batching, provider, limits) if provider else None
+        if self._batcher is not None:
+            size = size or 2 * batching.size
+        super().__init__(bundle, size, limits, self._batcher.make_encoder if self._batcher else None)
         self._golden = read_golden(bundle)
         self._limits = limits
         self._lock = threading.Lock()
@@ -87,7 +103,7 @@ class Sessions(EncoderPool):
 
     def _replace(self) -> bool:
         try:
-            encoder = Encoder(self.bundle, self._limits)
+            encoder = self._batcher.reopen() if self._batcher else Encoder(self.bundle, self._limits)
             self._check(encoder)
         except (CrossmatchError, OSError) as error:
             with self._lock:

@@ -8,6 +8,7 @@ from pathlib import Path
 from index.errors import UsageError
 from index.images import ImageLimits
 from service.access.policy import Access
+from service.batching import Batching
 
 _MOST_ATTRIBUTION = 1000  # characters
 
@@ -25,6 +26,7 @@ class Settings:
     probe_seconds: float = 10.0  # between two looks at whether each encoder still gives the right vector
     housekeeping_seconds: float = 5.0  # between looks at whether enough has changed for a new snapshot
     limits: ImageLimits = field(default_factory=ImageLimits)  # of one picture
+    batching: Batching = field(default_factory=Batching)  # on an accelerator
     access: Access = field(default_factory=Access)  # who may ask
     attribution: str | None = None  # shown on the page, for pictures whose licence asks for it
 
