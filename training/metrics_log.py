@@ -37,7 +37,9 @@ class MetricsLog:
         """`steps_done`: of the whole run, those in the epoch that is not whole among them."""
         rows = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         kept = [row for row in rows if _is_done(row, epochs_done, steps_done)]
-        path.write_text("".join(f"{row}\n" for row in kept), encoding="utf-8")
+        draft = path.with_suffix(".tmp")  # a kill in the middle must not lose what was logged
+        draft.write_text("".join(f"{row}\n" for row in kept), encoding="utf-8")
+        draft.replace(path)
         self._file = path.open("a", encoding="utf-8", buffering=1)  # a line at a time
         self._scalars = scalars
 

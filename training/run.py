@@ -44,7 +44,7 @@ from training.sampler import check_sampler
 from training.tensorboard import TENSORBOARD_NAME, Scalars
 from training.validation import check_test, held_out_protocols, validate
 
-_DRAFTS = {Path(name).with_suffix(".tmp").name for name in (CHECKPOINT_NAME, REPORT_NAME)}
+_DRAFTS = {Path(name).with_suffix(".tmp").name for name in (CHECKPOINT_NAME, REPORT_NAME, METRICS_NAME)}
 _OWN = frozenset({BUNDLE_NAME, METRICS_NAME, CHECKPOINT_NAME, REPORT_NAME, TENSORBOARD_NAME, *_DRAFTS})
 _TOOLS = ("crossmatch", "torch", "torchvision", "timm", "numpy", "pillow")
 

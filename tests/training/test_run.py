@@ -14,13 +14,12 @@ from index.datasets import grocery
 from index.encoder import Encoder, verify_golden
 from index.errors import UsageError
 from tests.drawn_pictures import COLOURS, write_drawn_pictures
+from tests.miniature_sets import write_grocery
 from training import finishing, run
 from training.backbones import build_backbone
 from training.config import Config
 from training.loop import Trainer
 from training.run import train_bundle
-
-GROCERY = Path(__file__).resolve().parents[3] / "shared" / "data" / "grocery"
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
@@ -139,12 +138,10 @@ def test_an_interrupted_evaluation_leaves_the_bundle_that_was_there(
     ]
 
 
-@pytest.mark.grocery
-@pytest.mark.skipif(not GROCERY.is_dir(), reason="../shared has no Grocery photographs")
 def test_the_test_classes_are_read_only_where_the_run_says_so(
     tmp_path: Path, make_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = copy_few_groceries(tmp_path / "grocery")
+    root = write_grocery(tmp_path / "grocery") / "dataset"
     config = make_config(data__name="grocery", data__root=str(root), train__epochs=1, evaluation__test=True)
     result = train_bundle(config, tmp_path / "run")
     odd = {class_.name for class_ in grocery.read_classes(root) if class_.is_test}
@@ -162,20 +159,6 @@ def test_the_test_classes_are_read_only_where_the_run_says_so(
     monkeypatch.setattr(finishing, "own_test_protocols", refuse)
     config = make_config(data__name="grocery", data__root=str(root), train__epochs=1)
     assert train_bundle(config, tmp_path / "other").bundle.manifest.evaluation is None
-
-
-def copy_few_groceries(folder: Path) -> Path:
-    """The data set with six classes, and six photographs of each in each of its lists."""
-    folder.mkdir()
-    lines = (GROCERY / "classes.csv").read_text(encoding="utf-8").splitlines()
-    (folder / "classes.csv").write_text("\n".join(lines[:7]) + "\n", encoding="utf-8")
-    for name in ("train.txt", "val.txt", "test.txt"):
-        rows = (GROCERY / name).read_text(encoding="utf-8").splitlines()
-        of_class = [[row for row in rows if int(row.split(",")[1]) == number][:6] for number in range(6)]
-        (folder / name).write_text("\n".join(row for rows in of_class for row in rows) + "\n", encoding="utf-8")
-    for part in ("train", "val", "test", "iconic-images-and-descriptions"):
-        (folder / part).symlink_to(GROCERY / part)
-    return folder
 
 
 def test_an_interrupted_run_goes_on_and_ends_in_the_same_weights(

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from index.bundle import Bundle
 from index.datasets import grocery
+from tests.miniature_sets import MINIATURES
 from training.config import DataConfig
 from training.data import read_training_set
-from training.validation import held_out_protocols, validate
+from training.validation import held_out_protocols, own_test_protocols, seen_protocols, validate
 
 GROCERY = Path(__file__).resolve().parents[3] / "shared" / "data" / "grocery"
 
@@ -36,3 +38,25 @@ def test_grocerys_test_classes_never_come_in() -> None:
         labels = {str(picture.label) for picture in (*protocol.queries, *protocol.gallery)}
         assert labels <= set(data.held_out_classes)
         assert not labels & (test_classes | set(data.classes))
+
+
+@pytest.mark.parametrize("name", MINIATURES)
+def test_each_benchmark_s_test_classes_are_its_own(tmp_path: Path, name: Any) -> None:
+    root = MINIATURES[name](tmp_path)
+    data = read_training_set(DataConfig(name, str(root / "dataset" if name == "grocery" else root)))
+    protocols = own_test_protocols(data)
+    assert [protocol.name for protocol in protocols] == (["shelf", "catalogue"] if name == "grocery" else ["test"])
+    for protocol in protocols:
+        labels = {picture.label for picture in (*protocol.queries, *protocol.gallery)}
+        assert labels
+        assert not labels & set(data.classes)
+
+
+def test_as_many_trained_classes_are_drawn_as_are_asked_for(drawn_pictures: Path) -> None:
+    data = read_training_set(DataConfig("folder", str(drawn_pictures), holdout=0.34))
+    [protocol] = seen_protocols(data, 2, seed=0)
+    labels = {str(picture.label) for picture in protocol.queries}
+    assert len(labels) == 2
+    assert labels < set(data.classes)
+    assert protocol.queries == protocol.gallery == seen_protocols(data, 2, seed=0)[0].queries
+    assert {p.label for seed in range(9) for p in seen_protocols(data, 2, seed)[0].queries} == set(data.classes)
