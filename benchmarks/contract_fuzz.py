@@ -50,6 +50,7 @@ class Report:
     """What was asked and what came back."""
 
     asked: Counter[str] = field(default_factory=Counter)
+    answered: Counter[str] = field(default_factory=Counter)  # with a 2xx
     statuses: Counter[int] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
 
@@ -63,7 +64,7 @@ def read(served: DrawnService, path: str) -> Any:
 @st.composite
 def pictures(draw: st.DrawFn) -> bytes:
     """The bytes of a file part: a real picture, one that is damaged, or anything."""
-    if draw(st.integers(0, 9)) == 0:
+    if draw(st.integers(0, 19)) == 19:  # the rarest: Hypothesis leans to the low ones
         return draw(st.binary(max_size=2000))
     width, height = draw(st.integers(1, 64)), draw(st.integers(1, 64))
     mode = draw(st.sampled_from(["RGB", "L", "P", "RGBA", "CMYK", "1", "I;16"]))
@@ -73,15 +74,36 @@ def pictures(draw: st.DrawFn) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format_)
     data = buffer.getvalue()
-    damage = draw(st.integers(0, 5))
-    if damage == 0:
+    damage = draw(st.integers(0, 19))
+    if damage == 19:
         return data[: draw(st.integers(0, len(data)))]
-    if damage == 1:
+    if damage == 18:
         raw = bytearray(data)
         for _ in range(draw(st.integers(1, 6))):
             raw[draw(st.integers(0, len(raw) - 1))] = draw(st.integers(0, 255))
         return bytes(raw)
     return data
+
+
+def steer(case: Any) -> Any:
+    """Most requests towards items that are there and away from cursors that were never given: else all were refused."""
+    if "id" in (case.path_parameters or {}):
+        case.path_parameters["id"] = case.path_parameters["id"] % 32 + 1
+    query = case.query or {}
+    for name in ("positive_id", "negative_id"):
+        if isinstance(query.get(name), list):
+            query[name] = [number % 26 + 1 for number in query[name]]
+    for name in ("cursor", "crop"):
+        if len(str(query.get(name, ""))) % 8:
+            del query[name]
+    if isinstance(case.body, dict) and isinstance(case.body.get("metadata"), str):
+        case.body["metadata"] = json.dumps({"text": case.body["metadata"]})
+    query.pop("min_probability", None)  # the model is not calibrated; the negative cases have it
+    return case
+
+
+def _keep(case: Any) -> Any:
+    return case
 
 
 def fuzz(served: DrawnService, examples: int, seed: int) -> Report:
@@ -90,8 +112,11 @@ def fuzz(served: DrawnService, examples: int, seed: int) -> Report:
     schemathesis.openapi.format("binary", pictures())
     document = read(served, "/openapi.json")
     report = Report()
-    for result in schemathesis.openapi.from_dict(document).get_all_operations():
-        operation: Any = result.ok()  # type: ignore[union-attr]
+    operations: list[Any] = [
+        result.ok()  # type: ignore[union-attr]
+        for result in schemathesis.openapi.from_dict(document).get_all_operations()
+    ]
+    for operation in sorted(operations, key=lambda one: one.method == "delete"):  # last: the others want items
         name = f"{operation.method.upper()} {operation.path}"
         if name in DANGEROUS:
             continue
@@ -118,11 +143,12 @@ def _ask(operation: Any, mode: GenerationMode, served: DrawnService, report: Rep
         max_examples=examples, database=None, deadline=None, derandomize=False,
         suppress_health_check=list(hypothesis.HealthCheck), print_blob=False,
     )  # fmt: skip
-    @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
+    @hypothesis.given(case=operation.as_strategy(generation_mode=mode).map(steer if mode.is_positive else _keep))
     def ask(case: Any) -> None:
         report.asked[f"{operation.method.upper()} {operation.path}"] += 1
         response = case.call(base_url=served.server.url, timeout=SECONDS)
         report.statuses[response.status_code] += 1
+        report.answered[f"{operation.method.upper()} {operation.path}"] += response.status_code < 300
         case.validate_response(response, excluded_checks=left_out)
         text = response.content
         assert str(served.index).encode() not in text, "the answer names the index folder"
@@ -152,7 +178,7 @@ def main() -> int:
         report = fuzz(served, options.examples, options.seed)
         alive = read(served, "/readyz")["status"] == "ready"
     for name, count in sorted(report.asked.items()):
-        print(f"{name:40} {count:6} requests")
+        print(f"{name:40} {count:6} requests, {report.answered[name]:6} answered with 2xx")
     print("statuses:", dict(sorted(report.statuses.items())))
     for name, reason in {**LEFT_OUT, **FORMS_LEFT_OUT, **DANGEROUS}.items():
         print(f"left out: {name}: {reason}")
