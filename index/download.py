@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
+import shutil
 import time
 import urllib.error
 import urllib.request
@@ -152,6 +153,7 @@ def _stream(address: str, part: _Part) -> None:
         part.write_state(address, response.headers)
         total = _read_total(response.headers, offset)
         _check_total(address, part.origin, total)
+        _check_room(part, (total or 0) - offset)
         with part.path.open("r+b" if offset else "wb", buffering=0) as file:
             file.seek(offset)
             _copy(response, file, total, part)
@@ -168,6 +170,18 @@ def _check_total(address: str, origin: Origin, total: int | None) -> None:
     if origin.bytes and total and total != origin.bytes:
         raise _GoneError(
             "another file is offered there", where=address, expected=f"{origin.bytes} bytes", found=f"{total} bytes"
+        )
+
+
+def _check_room(part: _Part, missing: int) -> None:
+    free = shutil.disk_usage(part.path.parent).free
+    if missing > free:
+        raise CrossmatchError(
+            "no room for the download",
+            where=part.path.parent,
+            expected=f"{missing} bytes",
+            found=f"{free} bytes",
+            remedy="make room, and as much again for what is in it",
         )
 
 

@@ -85,7 +85,7 @@ class _Target:
     def _place(self, name: str) -> Path | None:
         """Where a member goes; None for one that is left out. Raises SourceError for a name that leads elsewhere."""
         path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or ":" in path.parts[:1]:
+        if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
             raise SourceError(
                 "a path that leads out of its folder",
                 where=self.archive,

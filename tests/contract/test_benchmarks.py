@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 import crossmatch
 from tests.miniature_sets import MINIATURES, pack_tgz
@@ -16,6 +17,12 @@ SMALL += ["augmentation.input_size=32", "augmentation.resize=36", "evaluation.re
 SMALL += ["train.device=cpu"]
 KS = {"cub": ["1", "2", "4", "8", "16", "32"], "sop": ["1", "10", "100", "1000"]}
 KS |= {"cars": KS["cub"], "inshop": ["1", "10", "20", "30", "40", "50"]}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """A tiny model's threads would only wait for each other."""
+    torch.set_num_threads(1)
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, object]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -176,6 +177,14 @@ def test_another_content_is_refused_and_not_kept(server: Server, tmp_path: Path)
     server.content = CONTENT + b"more"
     with pytest.raises(CrossmatchError, match=r"another file is offered there .*expected 1024000 bytes"):
         download(origin(server), tmp_path, ignore, QUICK)
+
+
+def test_no_room(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(CrossmatchError, match=r"no room for the download \(expected 1024000 bytes, found 1000 bytes"):
+        download(origin(server), tmp_path, ignore, QUICK)
+    assert len(server.asked) == 1
 
 
 def test_the_next_address(server: Server, tmp_path: Path) -> None:
