@@ -110,11 +110,13 @@ class Learner(nn.Module):
         return self.judge(self.embedder.features(pictures), labels)
 
     def judge(self, features: Tensor, labels: Tensor) -> LossParts:
-        """The loss of features (n, d) that the norm has not seen yet."""
+        """The loss of features (n, d) that the norm has not seen yet; in float32 from here on."""
         norm = self.embedder.feature_norm
-        embedding = norm(features)  # always, so that a neck's statistics are kept
-        before = self.criterion.compares_pairs and isinstance(norm, BatchNormNeck)
-        parts: LossParts = self.criterion(features if before else embedding, labels)
+        with torch.autocast(features.device.type, enabled=False):  # bfloat16 can not tell a cosine of 0.99 from 1
+            precise = features.float()
+            embedding = norm(precise)  # always, so that a neck's statistics are kept
+            before = self.criterion.compares_pairs and isinstance(norm, BatchNormNeck)
+            parts: LossParts = self.criterion(precise if before else embedding, labels)
         return parts
 
 

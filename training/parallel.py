@@ -51,6 +51,8 @@ def join_processes(device: torch.device) -> Iterator[Processes]:
     if count == 1:
         yield Processes()
         return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
     try:
         yield Processes(distributed.get_rank(), count)

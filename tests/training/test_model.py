@@ -86,6 +86,7 @@ class Spy(Criterion):
 
     def forward(self, features: torch.Tensor, labels: torch.Tensor) -> LossParts:
         self.seen = features
+        self.products = features @ features.T
         return LossParts(features.sum(), None, None)
 
 
@@ -99,6 +100,15 @@ def test_pairwise_losses_see_what_comes_before_the_neck(backbone: Backbone, comp
     model(draw(), LABELS)
     assert torch.equal(spy.seen, model.embedder.features(draw())) is compares_pairs
     assert neck.num_batches_tracked == 1  # the bundle's norm has seen the features in either case
+
+
+def test_losses_are_computed_in_float32_whatever_the_backbone_runs_in(backbone: Backbone) -> None:
+    spy = Spy(True)
+    model = Learner(build_embedder(backbone, ModelConfig(projection=4)), spy)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert model.embedder.features(draw()).dtype == torch.bfloat16
+        model(draw(), LABELS)
+    assert spy.seen.dtype == spy.products.dtype == torch.float32
 
 
 def test_a_transformer_needs_its_own_pooling() -> None:

@@ -31,7 +31,6 @@ class CosineClassifier(nn.Module):
         self.weight = nn.Parameter(nn.init.xavier_normal_(nn.Linear(features, classes).weight.data))
 
     def forward(self, features: Tensor) -> Tensor:
-        """The cosines, in float32: bfloat16 can not tell 0.99 from 1."""
-        directions = functional.normalize(self.weight.float(), dim=1)
-        unit = functional.normalize(self.dropout(features).float(), dim=1)
-        return functional.linear(unit, directions)
+        """The cosines."""
+        directions = functional.normalize(self.weight, dim=1)
+        return functional.linear(functional.normalize(self.dropout(features), dim=1), directions)

@@ -31,10 +31,8 @@ class NormalisedSoftmax(Criterion):
 
     def forward(self, features: Tensor, labels: Tensor) -> LossParts:
         """The parts of the scaled cosines."""
-        device = features.device.type
-        with torch.autocast(device, enabled=False):
-            cosines = self.with_margin(self.classifier(features), labels)
-            return cross_entropy(self.scale * cosines, labels, self.smoothing)
+        cosines = self.with_margin(self.classifier(features), labels)
+        return cross_entropy(self.scale * cosines, labels, self.smoothing)
 
     def with_margin(self, cosines: Tensor, labels: Tensor) -> Tensor:
         """(n, C) cosines as they are."""

@@ -26,5 +26,5 @@ class Criterion(nn.Module):
     compares_pairs = False  # if so, it sees the features before a BN-neck, as in arXiv 1903.07071
 
     def forward(self, features: Tensor, labels: Tensor) -> LossParts:
-        """The loss of a batch; computed in float32, whatever the features are in."""
+        """The loss of a batch; features come in float32, and nothing is autocast."""
         raise NotImplementedError

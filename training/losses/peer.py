@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from index.errors import UsageError
@@ -35,10 +34,8 @@ class PeerLoss(Criterion):
 
     def forward(self, features: Tensor, labels: Tensor) -> LossParts:
         """The library's value."""
-        with torch.autocast(features.device.type, enabled=False):
-            precise = features.float()
-            chosen = self.miner(precise, labels) if self.miner is not None else None
-            return LossParts(self.loss(precise, labels, chosen), None, None)
+        chosen = self.miner(features, labels) if self.miner is not None else None
+        return LossParts(self.loss(features, labels, chosen), None, None)
 
 
 def build_peer_loss(config: LossConfig, features: int, classes: int) -> PeerLoss:
