@@ -29,7 +29,7 @@ LEAST_QUERIES = 20
 LEAST_CLASSES = 2
 PRIOR = 0.5
 _GROUPS = 5  # of classes, each left out of a fit once to measure the error
-_QUERIES_AT_ONCE = 512
+_QUERIES_AT_ONCE = 128  # 60 MB a temporary in a gallery of 60,000
 _BINS = 10  # of equal width in probability, of the calibration error and the reliability diagram
 
 

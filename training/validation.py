@@ -14,6 +14,7 @@ import numpy as np
 from index.assessment import assess
 from index.bundle import Bundle
 from index.datasets import Protocol, grocery, read_protocol
+from index.datasets.registry import find_dataset
 from index.errors import UsageError
 from index.sources import SourcePicture
 from training.config import Config
@@ -21,7 +22,7 @@ from training.data import TrainingSet
 
 Figures = dict[str, dict[str, Any]]  # protocol -> what `crossmatch evaluate --json` prints
 _GROCERY_PROTOCOLS = ("shelf", "catalogue")
-_WITHOUT_TEST = ("folder", "manifest")
+_TEST_PROTOCOLS = {"grocery": _GROCERY_PROTOCOLS}  # of every other data set: `test`, where it has one
 
 
 def held_out_protocols(data: TrainingSet) -> tuple[Protocol, ...]:
@@ -39,19 +40,18 @@ def seen_protocols(data: TrainingSet, count: int, seed: int) -> tuple[Protocol, 
 
 def own_test_protocols(data: TrainingSet) -> tuple[Protocol, ...]:
     """The data set's own test protocols, over classes that training never reads."""
-    if data.name == "grocery":
-        return tuple(grocery.read_protocol(data.root, name) for name in _GROCERY_PROTOCOLS)
-    return (read_protocol(data.name, data.root),)
+    return tuple(read_protocol(data.name, data.root, name) for name in _TEST_PROTOCOLS.get(data.name, ("test",)))
 
 
 def check_test(config: Config) -> None:
     """Raises UsageError where `evaluation.test` asks for a test set that the data has not."""
-    if config.evaluation.test and config.data.name in _WITHOUT_TEST:
+    name = config.data.name
+    if config.evaluation.test and name not in _TEST_PROTOCOLS and "test" not in find_dataset(name).protocols:
         raise UsageError(
             "the data has no test set of its own",
             where="evaluation.test",
             expected="a benchmark's data.name",
-            found=config.data.name,
+            found=name,
             remedy="keep other pictures apart, and give them to `crossmatch evaluate` once the run is done",
         )
 

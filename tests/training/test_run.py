@@ -52,10 +52,14 @@ def test_a_run_from_pictures_to_an_evaluated_bundle(tmp_path: Path, make_config:
     assert rows[-1]["protocols"] == manifest.evaluation["held_out"] == result.held_out
 
 
-def test_classes_trained_on_are_measured_beside_unseen_ones(tmp_path: Path, make_config: Callable[..., Config]) -> None:
-    result = train_bundle(make_config(data__holdout=0.34, train__epochs=1), tmp_path / "run")
-    evaluation = result.bundle.manifest.evaluation
-    training = result.bundle.manifest.training
+def test_unseen_classes_calibrate_and_trained_ones_stand_beside(
+    tmp_path: Path, make_config: Callable[..., Config]
+) -> None:
+    pictures = write_drawn_pictures(tmp_path / "drawn", per_label=12)
+    config = make_config(data__root=str(pictures), data__holdout=0.34, train__epochs=1, calibration__prior=0.8)
+    result = train_bundle(config, tmp_path / "run")
+    assert result is not None
+    evaluation, training = result.bundle.manifest.evaluation, result.bundle.manifest.training
     assert evaluation is not None
     assert training is not None
     assert len(evaluation["seen_classes"]) == len(evaluation["held_out_classes"]) == 2
@@ -63,22 +67,20 @@ def test_classes_trained_on_are_measured_beside_unseen_ones(tmp_path: Path, make
     for part in ("held_out", "seen"):
         figures = evaluation[part]["self"]
         interval = figures["intervals"]["recall@1"]
-        assert figures["queries"] == 8
+        assert figures["queries"] == 24
         assert interval["low"] <= figures["recall"]["1"] <= interval["high"]
     assert "test" not in evaluation
-
-
-def test_the_held_out_classes_calibrate_the_bundle(tmp_path: Path, make_config: Callable[..., Config]) -> None:
-    pictures = write_drawn_pictures(tmp_path / "drawn", per_label=12)
-    config = make_config(data__root=str(pictures), data__holdout=0.34, train__epochs=1, calibration__prior=0.8)
-    result = train_bundle(config, tmp_path / "run")
     calibration = result.bundle.calibration
     assert calibration is not None
     assert calibration.sampling.model_dump() == {
         "source": "held_out", "data": "folder", "protocol": "self", "folds": None,
         "classes": 2, "queries": 24, "gallery": 24, "prior": 0.8,
     }  # fmt: skip
+    assert set(calibration.thresholds) == {"same_picture"}
     assert result.to_json()["calibration_error"] == calibration.expected_calibration_error
+    report = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert (result.bundle.folder / "report.html").read_text(encoding="utf-8") == report
+    assert result.bundle.manifest.model_id in report
 
 
 def test_a_run_on_all_classes_is_calibrated_by_folds(
