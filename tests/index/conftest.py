@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from index.bundle import Bundle
 from index.encoder import Encoder
+from index.layout import Layout
 from index.types import Vectors
 from tests.indexed_pictures import Encodes, build
 from tests.tiny_model import write_tiny_bundle
+from tests.vector_gallery import make_index
 
 
 @pytest.fixture
@@ -45,3 +47,9 @@ def indexed(tmp_path: Path, tiny_bundle: Bundle, own_pictures: Path) -> Path:
     """An index of the 24 pictures of `own_pictures`."""
     build(own_pictures, tiny_bundle, tmp_path / "index")
     return tmp_path / "index"
+
+
+@pytest.fixture
+def layout(tmp_path: Path, tiny_bundle: Bundle) -> Layout:
+    """An index without items; many modules have one of their own."""
+    return make_index(tmp_path / "index", tiny_bundle)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sqlite3
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,8 +15,7 @@ from index.crops import Crop
 from index.encoder import Encoder
 from index.queries import Page, Query, Strategy
 from index.searcher import Searcher, search_picture
-
-Output = pytest.CaptureFixture[str]
+from tests.command_line import Output, build_command, fail, run_json
 
 
 @pytest.fixture(scope="module")
@@ -27,26 +24,6 @@ def built(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Bundle, drawn_p
     folder = tmp_path_factory.mktemp("built") / "index"
     assert crossmatch.run(build_command(drawn_pictures, tiny_bundle, folder)) == 0
     return folder
-
-
-def build_command(source: Path, bundle: Bundle, folder: Path, *more: str) -> list[str]:
-    return ["index", "build", str(source), "--model", str(bundle.folder), "--index", str(folder), *more]
-
-
-def fail(capsys: Output, arguments: list[str], code: int) -> str:
-    """The one line on standard error with which a command ends."""
-    assert crossmatch.run(arguments) == code
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("crossmatch: ")
-    assert err.count("\n") == 1, err
-    return err
-
-
-def run_json(capsys: Output, *arguments: str) -> Any:
-    """What a command with --json prints."""
-    assert crossmatch.run([*arguments, "--json"]) == 0
-    return json.loads(capsys.readouterr().out)
 
 
 class TestInfo:
@@ -63,39 +40,6 @@ class TestInfo:
         assert (fields["unsealed"], fields["removed_unsealed"]) == (0, 0)
         assert fields["sources"] == [{"name": str(drawn_pictures), "listed": 24, "complete": True}]
 
-    def test_options_decide_what_is_asked(self, built: Path, drawn_pictures: Path, capsys: Output) -> None:
-        red, blue = (str(drawn_pictures / name) for name in ("red/red-1.jpg", "blue/blue-1.jpg"))
-        near = ["search", red, "--key", "blue/blue-2.png", "--negative", blue, "--negative-key", "green/green-1.jpg"]
-        where = ["--index", str(built), "-k", "5"]
-        with Searcher(built) as searcher:
-            encoder = Encoder(searcher.read_bundle())
-            ids = [one.id for key in ("blue/blue-2.png", "green/green-1.jpg") if (one := searcher.find_item(key))]
-            for strategy in Strategy:
-                query = Query(
-                    (encoder.encode_file(Path(red)),),
-                    (encoder.encode_file(Path(blue)),),
-                    (ids[0],),
-                    (ids[1],),
-                    strategy,
-                    encoder.bundle.manifest.model_id,
-                )
-                expected = searcher.ask(query, Page(5))
-                answer = run_json(capsys, *near, "--strategy", strategy.value, *where)
-                assert answer["results"] == expected.to_json(0.0)["results"]
-                cursor = ["--cursor", answer["next_cursor"]]
-                more = run_json(capsys, *near, "--strategy", strategy.value, *where, *cursor)
-                everything = searcher.ask(query, Page(10)).to_json(0.0)["results"]
-                assert answer["results"] + more["results"] == everything
-            part = run_json(capsys, "search", red, "--crop", "0,0,20,30", *where)["results"]
-            cut = encoder.encode_file(Path(red), Crop(0, 0, 20, 30))
-            model = encoder.bundle.manifest.model_id
-            assert part == searcher.search(cut, 5, model=model).to_json(0.0)["results"]
-
-    def test_probabilities_need_a_calibration(self, built: Path, drawn_pictures: Path, capsys: Output) -> None:
-        image = str(drawn_pictures / "red" / "red-1.jpg")
-        line = fail(capsys, ["search", image, "--index", str(built), "--min-probability", "0.5"], 2)
-        assert "there are no probabilities where the model's bundle has no calibration" in line
-
     def test_for_people(self, built: Path, drawn_pictures: Path, capsys: Output) -> None:
         assert crossmatch.run(["index", "info", "--index", str(built)]) == 0
         facts = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
@@ -103,7 +47,7 @@ class TestInfo:
         assert facts["sources"] == f"{drawn_pictures} (complete)"
 
     def test_no_index(self, tmp_path: Path, capsys: Output) -> None:
-        line = fail(capsys, ["index", "info", "--index", str(tmp_path)], 1)
+        line = fail(capsys, 1, "index", "info", "--index", str(tmp_path))
         assert line == (
             f"crossmatch: {tmp_path}: not an index (expected a folder with catalog.sqlite, found no such file); "
             "make one with `crossmatch index build`, or mount the disk that holds it\n"
@@ -112,14 +56,14 @@ class TestInfo:
     @pytest.mark.parametrize("content", [b"", b"words " * 1000])
     def test_no_catalogue(self, tmp_path: Path, capsys: Output, content: bytes) -> None:
         (tmp_path / "catalog.sqlite").write_bytes(content)
-        assert str(tmp_path / "catalog.sqlite") in fail(capsys, ["index", "info", "--index", str(tmp_path)], 1)
+        assert str(tmp_path / "catalog.sqlite") in fail(capsys, 1, "index", "info", "--index", str(tmp_path))
 
     def test_a_newer_format(self, built: Path, tmp_path: Path, capsys: Output) -> None:
         shutil.copytree(built, tmp_path / "index")
         with sqlite3.connect(tmp_path / "index" / "catalog.sqlite") as db:
             db.execute("PRAGMA user_version = 999")
         db.close()
-        line = fail(capsys, ["index", "info", "--index", str(tmp_path / "index")], 1)
+        line = fail(capsys, 1, "index", "info", "--index", str(tmp_path / "index"))
         assert "found format 999" in line
 
 
@@ -177,7 +121,7 @@ class TestSearch:
 
     def test_probabilities_need_a_calibration(self, built: Path, drawn_pictures: Path, capsys: Output) -> None:
         image = str(drawn_pictures / "red" / "red-1.jpg")
-        line = fail(capsys, ["search", image, "--index", str(built), "--min-probability", "0.5"], 2)
+        line = fail(capsys, 2, "search", image, "--index", str(built), "--min-probability", "0.5")
         assert "there are no probabilities where the model's bundle has no calibration" in line
 
     def test_for_people(self, built: Path, drawn_pictures: Path, capsys: Output) -> None:
@@ -195,9 +139,9 @@ class TestSearch:
         words = tmp_path / "words.jpg"
         words.write_text("no picture")
         nowhere = tmp_path / "nowhere.jpg"
-        line = fail(capsys, ["search", str(nowhere), "--index", str(built), "--json"], 1)
+        line = fail(capsys, 1, "search", str(nowhere), "--index", str(built), "--json")
         assert f"{nowhere}: can not be read: No such file" in line
-        line = fail(capsys, ["search", str(words), "--index", str(built), "--json"], 1)
+        line = fail(capsys, 1, "search", str(words), "--index", str(built), "--json")
         assert "not a picture that can be read" in line
 
     @pytest.mark.parametrize("k", ["0", "1001", "-1", "many"])
@@ -216,7 +160,7 @@ class TestSearch:
         (path,) = (tmp_path / "index").glob("generations/*/vectors.f32")
         os.truncate(path, 128)
         image = drawn_pictures / "red" / "red-1.jpg"
-        line = fail(capsys, ["search", str(image), "--index", str(tmp_path / "index")], 1)
+        line = fail(capsys, 1, "search", str(image), "--index", str(tmp_path / "index"))
         assert f"{path}: the file is shorter than the catalogue says" in line
 
 
@@ -229,7 +173,7 @@ def test_evaluate_json(tiny_bundle: Bundle, drawn_pictures: Path, capsys: Output
 
 def test_evaluate_refuses_what_it_does_not_know(tiny_bundle: Bundle, tmp_path: Path, capsys: Output) -> None:
     command = ["evaluate", "--model", str(tiny_bundle.folder), "--data", "cats", "--root", str(tmp_path)]
-    assert "cats" in fail(capsys, command, 2)
+    assert "cats" in fail(capsys, 2, *command)
 
 
 class TestVerifyModel:
@@ -246,4 +190,4 @@ class TestVerifyModel:
         shutil.copytree(tiny_bundle.folder, tmp_path / "bundle")
         with (tmp_path / "bundle" / "model.onnx").open("ab") as file:
             file.write(b"x")
-        assert "model.onnx" in fail(capsys, ["model", "verify", str(tmp_path / "bundle")], 1)
+        assert "model.onnx" in fail(capsys, 1, "model", "verify", str(tmp_path / "bundle"))

@@ -11,8 +11,7 @@ import pytest
 
 import crossmatch
 from index.bundle import Bundle
-
-Output = pytest.CaptureFixture[str]
+from tests.command_line import Output, fail, run_json, say
 
 
 @pytest.fixture(scope="module")
@@ -22,25 +21,6 @@ def built(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Bundle, drawn_p
     words = ["index", "build", str(drawn_pictures), "--model", str(tiny_bundle.folder), "--index", str(folder)]
     assert crossmatch.run(words) == 0
     return folder
-
-
-def run_json(capsys: Output, *words: object) -> Any:
-    assert crossmatch.run([*map(str, words), "--json"]) == 0
-    return json.loads(capsys.readouterr().out)
-
-
-def say(capsys: Output, *words: object) -> str:
-    assert crossmatch.run([*map(str, words)]) == 0
-    return capsys.readouterr().out
-
-
-def fail(capsys: Output, code: int, *words: object) -> str:
-    assert crossmatch.run([*map(str, words)]) == code
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("crossmatch: ")
-    assert err.count("\n") == 1, err
-    return err
 
 
 def listed(capsys: Output, index: Path) -> list[Any]:

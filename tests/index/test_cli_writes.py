@@ -2,46 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-import crossmatch
 from index.bundle import Bundle
 from index.creation import building
 from index.layout import Layout
+from tests.command_line import Output, build_command, fail, run_json, say
 from tests.drawn_pictures import draw_picture, write_drawn_pictures
 from tests.indexed_pictures import answers_of, items_of
 from tests.tiny_model import write_tiny_bundle
-
-Output = pytest.CaptureFixture[str]
-
-
-def build_command(source: Path, bundle: Bundle, folder: Path, *more: str) -> list[str]:
-    return ["index", "build", str(source), "--model", str(bundle.folder), "--index", str(folder), *more]
-
-
-def fail(capsys: Output, arguments: list[str], code: int) -> str:
-    """The one line on standard error with which a command ends."""
-    assert crossmatch.run(arguments) == code
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("crossmatch: ")
-    assert err.count("\n") == 1, err
-    return err
-
-
-def say(capsys: Output, *arguments: str) -> str:
-    """What a command prints for people."""
-    assert crossmatch.run([*arguments]) == 0
-    return capsys.readouterr().out
-
-
-def run_json(capsys: Output, *arguments: str) -> Any:
-    """What a command with --json prints."""
-    return json.loads(say(capsys, *arguments, "--json"))
 
 
 @pytest.fixture
@@ -96,7 +67,7 @@ class TestBuild:
     def test_another_model(self, built: Path, own_pictures: Path, tmp_path: Path, capsys: Output) -> None:
         other = write_tiny_bundle(tmp_path / "other", seed=1)
         (own_pictures / "red" / "red-0.png").unlink()
-        line = fail(capsys, build_command(own_pictures, other, built), 1)
+        line = fail(capsys, 1, *build_command(own_pictures, other, built))
         assert "missing or changed: red/red-0.png); bring them back, or say --drop-missing" in line
         assert run_json(capsys, *build_command(own_pictures, other, built, "--drop-missing", "--keep", "0")) == {
             "index": str(built),
@@ -107,7 +78,7 @@ class TestBuild:
         assert len(list((built / "generations").iterdir())) == 1
 
     def test_an_index_that_is_there(self, built: Path, tiny_bundle: Bundle, own_pictures: Path, capsys: Output) -> None:
-        line = fail(capsys, build_command(own_pictures, tiny_bundle, built), 2)
+        line = fail(capsys, 2, *build_command(own_pictures, tiny_bundle, built))
         assert line.startswith(f"crossmatch: {built}: there is an index already (expected a new folder")
         assert "say --update" in line
 
@@ -116,33 +87,33 @@ class TestBuild:
     ) -> None:
         own_pictures.rename(tmp_path / "away")
         command = build_command(own_pictures, tiny_bundle, built, "--update")
-        assert "no such source" in fail(capsys, command, 2)
+        assert "no such source" in fail(capsys, 2, *command)
         assert run_json(capsys, *command, "--images-root", str(tmp_path / "away"))["kept"] == 24
         own_pictures.mkdir()
-        assert "holds no picture" in fail(capsys, command, 2)
+        assert "holds no picture" in fail(capsys, 2, *command)
         assert len(items_of(built)) == 24
 
     def test_while_another_process_builds(
         self, built: Path, tiny_bundle: Bundle, own_pictures: Path, capsys: Output
     ) -> None:
         with building(Layout(built)):
-            line = fail(capsys, build_command(own_pictures, tiny_bundle, built, "--update"), 1)
+            line = fail(capsys, 1, *build_command(own_pictures, tiny_bundle, built, "--update"))
             assert "another process is building this index" in line
-            assert "another process" in fail(capsys, ["index", "rollback", "--index", str(built)], 1)
+            assert "another process" in fail(capsys, 1, "index", "rollback", "--index", str(built))
 
     def test_what_is_not_there(self, tmp_path: Path, tiny_bundle: Bundle, drawn_pictures: Path, capsys: Output) -> None:
         nowhere = tmp_path / "nowhere"
-        line = fail(capsys, build_command(nowhere, tiny_bundle, tmp_path / "index"), 2)
+        line = fail(capsys, 2, *build_command(nowhere, tiny_bundle, tmp_path / "index"))
         assert f"{nowhere}: no such source" in line
         command = ["index", "build", str(drawn_pictures), "--model", str(nowhere), "--index", str(tmp_path / "index")]
-        assert str(nowhere) in fail(capsys, command, 1)
+        assert str(nowhere) in fail(capsys, 1, *command)
         assert list(tmp_path.iterdir()) == []
 
     def test_nothing_but_bad_files(self, tmp_path: Path, tiny_bundle: Bundle, capsys: Output) -> None:
         source = tmp_path / "pictures"
         source.mkdir()
         (source / "a.jpg").write_text("no picture")
-        line = fail(capsys, build_command(source, tiny_bundle, tmp_path / "index", "--json"), 2)
+        line = fail(capsys, 2, *build_command(source, tiny_bundle, tmp_path / "index", "--json"))
         assert "not one of 1 files could be indexed" in line
         assert not (tmp_path / "index").exists()
 
@@ -169,19 +140,19 @@ class TestAdd:
         assert say(capsys, *command, "--replace") == f"{built}: added 0, replaced 1, kept 1, skipped 0\n"
 
     def test_no_index(self, tmp_path: Path, drawn_pictures: Path, capsys: Output) -> None:
-        line = fail(capsys, ["index", "add", str(drawn_pictures), "--index", str(tmp_path / "none")], 1)
+        line = fail(capsys, 1, "index", "add", str(drawn_pictures), "--index", str(tmp_path / "none"))
         assert "not an index" in line
 
 
 class TestUpdate:
     def test_nothing_to_change(self, built: Path, capsys: Output) -> None:
-        line = fail(capsys, ["index", "update", "red/red-0.png", "--index", str(built)], 2)
+        line = fail(capsys, 2, "index", "update", "red/red-0.png", "--index", str(built))
         assert line == "crossmatch: red/red-0.png: nothing to change (expected --image, --label or --metadata)\n"
 
     def test_a_bad_picture_is_named(self, built: Path, tmp_path: Path, capsys: Output) -> None:
         (tmp_path / "bad.jpg").write_text("no picture")
         command = ["index", "update", "red/red-0.png", "--image", str(tmp_path / "bad.jpg"), "--index", str(built)]
-        assert fail(capsys, command, 1).startswith(f"crossmatch: {tmp_path / 'bad.jpg'}: not a picture")
+        assert fail(capsys, 1, *command).startswith(f"crossmatch: {tmp_path / 'bad.jpg'}: not a picture")
 
     def test_json(self, built: Path, tmp_path: Path, capsys: Output) -> None:
         image = tmp_path / "new.png"
@@ -198,22 +169,20 @@ class TestUpdate:
     @pytest.mark.parametrize("metadata", ["", "nonsense", "[1]", "3", "null", '{"a": NaN}', '{"a": "\\ud800"}'])
     def test_metadata_that_is_no_json_object(self, built: Path, capsys: Output, metadata: str) -> None:
         command = ["index", "update", "red/red-0.png", "--index", str(built), "--metadata", metadata]
-        assert "--metadata" in fail(capsys, command, 2)
+        assert "--metadata" in fail(capsys, 2, *command)
         assert items_of(built)["red/red-0.png"].version == 1
 
     def test_what_is_not_there(self, built: Path, tmp_path: Path, capsys: Output) -> None:
-        line = fail(capsys, ["index", "update", "none", "--label", "x", "--index", str(built)], 1)
+        line = fail(capsys, 1, "index", "update", "none", "--label", "x", "--index", str(built))
         assert line == f"crossmatch: {built}: no such item (expected the key of an item, found 'none')\n"
         nowhere = str(tmp_path / "nowhere.png")
-        assert nowhere in fail(
-            capsys, ["index", "update", "red/red-0.png", "--image", nowhere, "--index", str(built)], 1
-        )
+        assert nowhere in fail(capsys, 1, "index", "update", "red/red-0.png", "--image", nowhere, "--index", str(built))
 
 
 class TestRemove:
     def test_all_or_none(self, built: Path, capsys: Output) -> None:
         keys = ["red/red-0.png", "red/red-1.jpg"]
-        line = fail(capsys, ["index", "remove", *keys, "none", "--index", str(built)], 1)
+        line = fail(capsys, 1, "index", "remove", *keys, "none", "--index", str(built))
         assert "found 'none'" in line
         assert len(items_of(built)) == 24
         assert run_json(capsys, "index", "remove", *keys, keys[0], "--index", str(built)) == {
@@ -235,7 +204,7 @@ class TestCompact:
         assert "23 pictures sealed, recall 1.0" in say(capsys, "index", "compact", "--index", str(built))
 
     def test_a_recipe_that_is_none(self, built: Path, capsys: Output) -> None:
-        assert "nonsense" in fail(capsys, ["index", "compact", "--index", str(built), "--recipe", "nonsense"], 2)
+        assert "nonsense" in fail(capsys, 2, "index", "compact", "--index", str(built), "--recipe", "nonsense")
 
 
 class TestRollback:
@@ -252,6 +221,6 @@ class TestRollback:
         assert line == f"{built}: generation {second} answers now, 0 pictures encoded\n"
 
     def test_nothing_to_go_back_to(self, built: Path, capsys: Output) -> None:
-        assert "no such generation" in fail(capsys, ["index", "rollback", "--index", str(built)], 2)
-        line = fail(capsys, ["index", "rollback", "--to", "nonsense", "--index", str(built)], 2)
+        assert "no such generation" in fail(capsys, 2, "index", "rollback", "--index", str(built))
+        line = fail(capsys, 2, "index", "rollback", "--to", "nonsense", "--index", str(built))
         assert "found nonsense" in line

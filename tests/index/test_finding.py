@@ -30,11 +30,6 @@ from tests.vector_gallery import (
 
 
 @pytest.fixture
-def layout(tmp_path: Path, tiny_bundle: Bundle) -> Layout:
-    return make_index(tmp_path / "index", tiny_bundle)
-
-
-@pytest.fixture
 def rows(layout: Layout) -> Vectors:
     """200 vectors, 120 of them sealed, 40 near-copies among them; items 7 and 8 are gone."""
     rows = draw_rows(200)

@@ -27,19 +27,12 @@ from tests.vector_gallery import (
     answers,
     draw_rows,
     expect,
-    make_index,
     new_put,
     number_rows,
     remove_items,
     replace_row,
     seal,
 )
-
-
-@pytest.fixture
-def layout(tmp_path: Path, tiny_bundle: Bundle) -> Layout:
-    """An index without items."""
-    return make_index(tmp_path / "index", tiny_bundle)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 import threading
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,17 +24,10 @@ from tests.vector_gallery import (
     apply,
     draw_rows,
     generation_of,
-    make_index,
     new_put,
     remove_items,
     replace_row,
 )
-
-
-@pytest.fixture
-def layout(tmp_path: Path, tiny_bundle: Bundle) -> Layout:
-    """An index without items."""
-    return make_index(tmp_path / "index", tiny_bundle)
 
 
 @pytest.fixture
