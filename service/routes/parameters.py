@@ -23,7 +23,7 @@ CursorText = Annotated[
 Replace = Annotated[bool, Query(description="Whether other content under a key that is there is replaced.")]
 
 
-def read_bounds(
+async def read_bounds(
     min_score: Annotated[float | None, Query(ge=-1, le=1, description="Leave out items below this cosine.")] = None,
     min_probability: Annotated[
         float | None,
@@ -40,7 +40,7 @@ def read_bounds(
 BoundsDependency = Annotated[Bounds, Depends(read_bounds)]
 
 
-def read_query(
+async def read_query(
     positive_id: Annotated[
         list[ItemNumber], Query(max_length=MAX_IDS, description="Items that results should look like; repeatable.")
     ] = [],  # noqa: B006

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import sqlite3
 from collections.abc import AsyncIterator
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
 import httpx
 import pytest
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 
 from index.encoder import Encoder
 from index.errors import IndexDataError, ModelMismatchError, VectorError
 from index.images import ImageLimits
+from service import routes
 from service.app import create_app
 from service.settings import Settings
 from tests.drawn_pictures import draw_picture
@@ -100,3 +105,17 @@ def test_what_goes_wrong_inside_is_told_without_paths(
     response = asyncio.run(fail())
     expect_problem(response, status, words)
     assert "secret" not in response.text
+
+
+def test_no_request_takes_a_detour_through_fastapis_thread_pool() -> None:
+    """A dependency or a route that is not `async` costs a hop to another thread: more than the rest of the request."""
+    modules = [import_module(f"service.routes.{module.name}") for module in iter_modules(routes.__path__)]
+    routers = [module.router for module in modules if hasattr(module, "router")]
+    waiting = [route.dependant for router in routers for route in router.routes if isinstance(route, APIRoute)]
+    seen: list[str] = []
+    while waiting:
+        dependant = waiting.pop()
+        waiting += dependant.dependencies
+        assert inspect.iscoroutinefunction(dependant.call), dependant.call
+        seen.append(getattr(dependant.call, "__name__", ""))
+    assert {"search", "get_engine"} <= set(seen)

@@ -25,9 +25,11 @@ from index.errors import BundleDigestError, BundleFormatError, GoldenMismatchErr
 from index.generations import EncodingPlan, roll_back
 from index.layout import Layout
 from index.manifest import file_digest, read_manifest, write_manifest
+from index.searcher import Searcher, search_picture
 from index.sources import read_source
 from index.types import Vectors
 from service.engine import Engine
+from service.problems import WorkerDiedError
 from service.settings import Settings
 from tests.drawn_pictures import draw_picture
 from tests.service.live_service import expect_problem, search, serve
@@ -169,4 +171,41 @@ def test_it_is_not_ready_once_it_is_told_to_stop(drawn_index: Path) -> None:
         assert await engine.find_fault() == "the service is stopping"
 
     with Engine(Settings(drawn_index, threads=1)) as engine:
+        asyncio.run(ask(engine))
+
+
+def test_a_query_whose_thread_dies_is_answered_and_the_next_one_too(drawn_index: Path) -> None:
+    red = draw_picture("red")
+
+    def die(_encoder: Encoder, _searcher: Searcher) -> None:
+        raise SystemExit
+
+    async def ask(engine: Engine) -> None:
+        for _ in range(3):
+            with pytest.raises(WorkerDiedError, match="SystemExit"):
+                await engine.run(die)
+            found = await engine.run(lambda encoder, searcher: search_picture(searcher, encoder, red, 1))
+            assert found.matches[0].item.label == "red"
+        assert await engine.find_fault() is None
+
+    with Engine(Settings(drawn_index, threads=1)) as engine:
+        asyncio.run(ask(engine))
+
+
+def test_searches_that_hold_every_thread_starve_neither_questions_nor_writes(drawn_index: Path, tmp_path: Path) -> None:
+    index = Path(shutil.copytree(drawn_index, tmp_path / "own.index"))
+    go = threading.Event()
+
+    async def ask(engine: Engine) -> None:
+        holding = [asyncio.ensure_future(engine.run(lambda _, __: go.wait(10))) for _ in range(4)]
+        await asyncio.sleep(0.05)
+        async with asyncio.timeout(5):
+            assert (await engine.ask(lambda searcher: searcher.info())).size == 24
+            assert await engine.find_fault() is None
+            await engine.write(lambda editor: editor.remove([engine.searcher.list_items(0, 1)[0].key]))
+            assert (await engine.ask(lambda searcher: searcher.info())).size == 23
+        go.set()
+        await asyncio.gather(*holding)
+
+    with Engine(Settings(index, threads=2)) as engine:
         asyncio.run(ask(engine))
