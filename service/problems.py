@@ -135,6 +135,12 @@ _WORDS: Mapping[
     errors.IndexBusyError: "another process is writing to the index; try again in a second",
     errors.IndexFullError: "the disk that holds the index is full; searches go on, and removing still works",
 }
+REASONS: Mapping[type[errors.CrossmatchError], str] = {  # for the figures, where the status says too little
+    DeadlineError: "deadline",
+    WorkerDiedError: "thread",
+    EncoderSickError: "not_ready",
+    NotReadyError: "not_ready",
+}
 _UNANSWERED = "the index can not answer now; the service's log says why"
 _UNEXPECTED = "unexpected error; the service's log has the details"
 _UNROUTED = {  # what the router itself refuses
@@ -196,7 +202,9 @@ def install_problems(app: FastAPI) -> None:
     """Answer every error of the app with a problem document."""
 
     @app.exception_handler(errors.CrossmatchError)
-    async def answer_ours(_request: Request, error: errors.CrossmatchError) -> JSONResponse:
+    async def answer_ours(request: Request, error: errors.CrossmatchError) -> JSONResponse:
+        if (reason := REASONS.get(type(error))) is not None:
+            request.scope.setdefault("state", {})["refused"] = reason
         return answer_error(error)
 
     @app.exception_handler(sqlite3.Error)  # a damaged or full disk under a running service

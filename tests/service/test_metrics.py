@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -12,7 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.app import create_app
 from service.metrics import REASONS, STAGES, Metrics, Standing
+from service.problems import REASONS as ERROR_REASONS
 from service.settings import Settings
+from tests import picture_zoo as zoo
 from tests.documents import read_document, sections
 from tests.drawn_pictures import draw_picture
 from tests.service.live_service import search, serve
@@ -69,6 +72,19 @@ def test_a_scrape_tells_of_searches_refusals_and_the_index(drawn_index: Path, tm
         assert routes <= {"/v1/search", "-", "/healthz", "/metrics"}  # never what a stranger wrote
 
 
+def test_what_waited_too_long_is_counted_by_itself(drawn_index: Path, tmp_path: Path) -> None:
+    picture = zoo.save(zoo.plain("red", 5000, 5000), "PNG")
+    options = ["--threads", "1", "--deadline", "0.1"]
+    with serve(drawn_index, tmp_path / "log", *options) as started, httpx.Client(base_url=started.url) as client:
+        with ThreadPoolExecutor(8) as threads:
+            asked = threads.map(lambda _: client.post("/v1/search", files={"image": picture}).status_code, range(8))
+            statuses = list(asked)
+        assert set(statuses) == {200, 503}
+        figures = read(client)
+    assert figures["crossmatch_rejections_total", (("reason", "deadline"),)] == statuses.count(503)
+    assert figures["crossmatch_stage_seconds_count", (("stage", "wait"),)] == statuses.count(200)
+
+
 def test_each_application_has_figures_of_its_own() -> None:
     one, other = (create_app(Settings(Path("nowhere"))).state.metrics for _ in range(2))
     one.count_rejection("busy")
@@ -101,7 +117,7 @@ def test_the_page_names_every_figure_stage_and_reason() -> None:
     }
     named = {re.sub(r"_(total|info)$", "", name) for name in re.findall(r"`(crossmatch_\w+)", text)}
     assert named == names
-    for word in (*STAGES, *REASONS.values(), "host", "origin", "key", "scope", "rate"):
+    for word in (*STAGES, *REASONS.values(), *ERROR_REASONS.values(), "host", "origin", "key", "scope", "rate"):
         assert f"`{word}`" in text, word
 
 
