@@ -69,9 +69,9 @@ def name_contents(step: str) -> str:
     copied = re.search(r"COPY .*?(?: in)? (/\S*)\s*(?:#.*)?$", step)
     if copied:
         return CONTENTS.get(copied[1].rstrip("/") or "/", copied[1])
-    return (
-        "the base image" if "ADD file:" in step else step.removeprefix("/bin/sh -c ").split("#(nop)")[-1].strip()[:50]
-    )
+    if "groupadd" in step:
+        return "user and group"
+    return "the base image" if "ADD file:" in step else step.split("#(nop)")[-1].strip()[:50]
 
 
 def read_size(engine: str, image: str) -> int:

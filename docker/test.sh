@@ -90,6 +90,7 @@ test_service() {
     await 60 "readiness after a restart" curl -sf "$url/readyz"
     search_finds "$work/new.png" new.png || fail "an added picture did not outlive a restart"
     say "it outlived a restart"
+    test_backup
     test_public
 }
 
@@ -102,8 +103,23 @@ search_finds() {
 }
 
 add_picture() {
-    inside service sh -c 'mkdir -p /tmp/new && cat >/tmp/new/new.png' <"$1" || fail "the picture does not reach the container"
-    inside service crossmatch index add /tmp/new --index "$index" >/dev/null || fail "index add: $(tail -n 1 "$log")"
+    local status
+    status=$(curl -s -o "$work/answer" -w '%{http_code}' -F "image=@$1" -F key=new.png "$url/v1/items")
+    [[ $status == 201 ]] || fail "POST /v1/items: expected 201, found $status: $(cat "$work/answer")"
+}
+
+# A backup into a mounted folder, and an index restored from it, beside the first.
+test_backup() {
+    mkdir "$work/backups" && chmod 777 "$work/backups"
+    local once=(run --rm -T --no-deps -v "$work/backups:/backups" service index)
+    compose "${once[@]}" backup /backups/monday --index "$index"
+    compose "${once[@]}" restore /backups/monday --index /indexes/restored
+    export CROSSMATCH_INDEX=/indexes/restored
+    compose down
+    bring_up
+    search_finds "$work/new.png" new.png || fail "an added picture is not in the backup"
+    unset CROSSMATCH_INDEX
+    say "a restored backup answers"
 }
 
 # Keys, and pictures of a mounted folder.
@@ -124,14 +140,31 @@ test_public() {
 
 size_is() { [[ $(curl -sf "$url/v1/index" "${@:2}" | field 'd["size"]') == "$1" ]]; }
 
+# A tiny training on a few of the sample's pictures, and its model swapped in under the running service.
 test_training() {
     compose --profile training build service trainer
     say "the images are built"
+    mkdir "$work/few"
+    "$engine" run --rm --entrypoint sh crossmatch-service:0.1.0 -c \
+        'cd /pictures && tar -c "waving hand sign" "raised hand" "baby" "boy" "girl"' | tar -x --no-same-owner -C "$work/few"
+    chmod -R a+rX "$work/few"
+    export CROSSMATCH_PICTURES=$work/few
     bring_up
-    local trainer=("$here/compose" --profile training run --rm trainer)
-    "${trainer[@]}" train /configs/grocery.yaml data.name=folder data.root=/pictures --output /runs/first >"$log" 2>&1 ||
-        fail "train: $(tail -n 3 "$log" | tr '\n' ' ')"
+    local trainer=(--profile training run --rm -T trainer) before after
+    before=$(curl -sSf "$url/v1/index" | field 'd["model"]')
+    compose "${trainer[@]}" train /configs/grocery.yaml data.name=folder data.root=/pictures train.epochs=1 train.batch_size=8 \
+        augmentation.input_size=64 augmentation.resize=73 evaluation.input_size=64 --output /runs/first
     say "trained"
+    compose "${trainer[@]}" index build /pictures --model /runs/first/bundle --index "$index"
+    after=$(curl -sSf "$url/v1/index" | field 'd["model"]')
+    [[ $after != "$before" ]] || fail "the service did not follow to the trained model"
+    await 60 "an answer by the trained model" search_finds "$work/few/baby/1f476.png" baby/1f476.png
+    say "the service follows to the trained model without a restart"
+    sleep $((CROSSMATCH_EVERY * 3)) # the indexer looks for changes, and keeps to that model
+    [[ $(curl -sSf "$url/v1/index" | field 'd["model"]') == "$after" ]] || fail "the indexer undid the trained model"
+    inside service crossmatch index rollback --index "$index" >/dev/null || fail "rollback: $(tail -n 1 "$log")"
+    [[ $(curl -sSf "$url/v1/index" | field 'd["model"]') == "$before" ]] || fail "the rollback is not followed"
+    say "and back"
 }
 
 started=$(python3 -c 'import time; print(time.time())')
