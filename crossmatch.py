@@ -66,6 +66,7 @@ _GROUPS = {
     "key": "Make, list and revoke the keys that a service asks for.",
 }
 _FROM_ENVIRONMENT = ("serve",)  # whose option `--a-b` may come as CROSSMATCH_A_B, as a container sets it
+_OURS = ("index", "service", "training")
 _STYLE: dict[str, Any] = {"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None}
 
 
@@ -135,8 +136,7 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         if hasattr(error, "format_message"):  # Typer's own: a wrong option or argument
             return _fail_usage(error)
-        # A bug: still one line, and a way to see the rest.
-        return _fail(f"unexpected {type(error).__name__}: {error}; set CROSSMATCH_DEBUG=1 to see where", 1)
+        return _fail(*_explain_unexpected(error))
     return result if isinstance(result, int) else 0
 
 
@@ -149,6 +149,14 @@ def _fail_usage(error: Any) -> int:
         path = error.ctx.command_path if error.ctx else "crossmatch"
         _fail(f"{message.rstrip('.')}; see `{path} --help`", error.exit_code)
     return int(error.exit_code)
+
+
+def _explain_unexpected(error: Exception) -> tuple[str, int]:
+    """A package that this installation lacks, as an image that only serves does; or a bug: still one line."""
+    if isinstance(error, ModuleNotFoundError) and error.name and error.name.split(".")[0] not in _OURS:
+        remedy = "run it where everything is (`make install`, or the image crossmatch-training)"
+        return f"this needs the package {error.name}, which is not installed here; {remedy}", 2
+    return f"unexpected {type(error).__name__}: {error}; set CROSSMATCH_DEBUG=1 to see where", 1
 
 
 def _explain_machine(error: Exception) -> str:

@@ -62,7 +62,7 @@ def check_patience(started: float) -> None:
 def main() -> None:
     """Measure and print."""
     engine = find_engine()
-    print(describe_machine(), engine)
+    print(describe_machine().rstrip(", "), engine, sep=", ")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -71,7 +71,7 @@ def name_contents(step: str) -> str:
         return CONTENTS.get(copied[1].rstrip("/") or "/", copied[1])
     if "groupadd" in step:
         return "user and group"
-    return "the base image" if "ADD file:" in step else step.split("#(nop)")[-1].strip()[:50]
+    return "the base image" if "ADD file:" in step else step.rsplit("#(nop)", maxsplit=1)[-1].strip()[:50]
 
 
 def read_size(engine: str, image: str) -> int:
@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("image", nargs="*", default=["crossmatch-service:0.1.0"])
     images = parser.parse_args().image
     engine = find_engine()
-    print(describe_machine(), engine)
+    print(describe_machine().rstrip(", "), engine, sep=", ")
     for image in images:
         rows: list[tuple[object, ...]] = [
             (layer.contents, f"{layer.size / 1e6:.1f}") for layer in read_layers(engine, image)

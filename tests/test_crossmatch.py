@@ -148,6 +148,18 @@ CHECK = "check the path, its permissions and the room there"
             1,
             "crossmatch: unexpected ValueError: first second; set CROSSMATCH_DEBUG=1 to see where\n",
         ),
+        (
+            ModuleNotFoundError("No module named 'onnx'", name="onnx"),
+            2,
+            "crossmatch: this needs the package onnx, which is not installed here; run it where everything is "
+            "(`make install`, or the image crossmatch-training)\n",
+        ),
+        (
+            ModuleNotFoundError("No module named 'index.gone'", name="index.gone"),
+            1,
+            "crossmatch: unexpected ModuleNotFoundError: No module named 'index.gone'; set CROSSMATCH_DEBUG=1 to see "
+            "where\n",
+        ),
     ],
 )
 def test_exit_codes_and_one_line(
