@@ -1,6 +1,7 @@
 """Identical vectors as one entry with many pictures, since hundreds of copies in a graph hurt the recall of the rest.
 
-Pure functions over arrays; nothing here knows FAISS or files.
+`find_copies` is for searches whose scores must not tell copies apart. Pure functions over arrays; nothing here knows
+FAISS or files.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.types import Ids, Vectors
+
+_LOOKED_AT = 16  # values of a row that say where to look for its copies
+_COMPARED = 4096  # rows at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,19 +65,35 @@ def group_copies(pictures: Ids, rows: Vectors, crcs: NDArray[np.int64]) -> Entri
 
     The CRC only says where to look: rows are compared byte by byte.
     """
-    first = np.arange(len(pictures))  # (n,) the earliest row equal to this one
-    order = np.argsort(crcs, kind="stable")
-    same = np.flatnonzero(crcs[order][1:] == crcs[order][:-1])
+    return _make_entries(pictures, _find_firsts(rows, crcs))
+
+
+def find_copies(rows: Vectors) -> tuple[Ids, Ids]:
+    """Rows of (n, d) that equal an earlier one (m,), ascending, and for each the earliest such row (m,)."""
+    columns = np.linspace(0, rows.shape[1] - 1, min(_LOOKED_AT, rows.shape[1]), dtype=np.int64)
+    bits = (rows[:, columns] + np.float32(0)).view(np.int32).astype(np.int64)  # + 0 makes -0.0 to 0.0
+    factors = np.random.default_rng(0).integers(1, 2**62, len(columns), dtype=np.int64) | 1
+    first = _find_firsts(rows, (bits * factors).sum(axis=1))  # overflows on purpose: any mixture will do
+    copies = np.flatnonzero(first != np.arange(len(rows)))
+    return copies, first[copies]
+
+
+def _find_firsts(rows: Vectors, keys: NDArray[np.int64]) -> Ids:
+    """(n,) the earliest row that equals each of `rows`; equal rows have equal `keys`."""
+    first = np.arange(len(rows))
+    order = np.argsort(keys, kind="stable")
+    same = np.flatnonzero(keys[order][1:] == keys[order][:-1])
     for group in np.split(same, np.flatnonzero(np.diff(same) != 1) + 1) if len(same) else []:
         _link_equal(order[group[0] : group[-1] + 2], rows, first)
-    return _make_entries(pictures, first)
+    return first
 
 
 def _link_equal(members: Ids, rows: Vectors, first: Ids) -> None:
     """Among rows of one CRC, point each at the earliest one that equals it."""
     left = members
     while len(left) > 1:
-        equal = (rows[left] == rows[left[0]]).all(axis=1)
+        blocks = (left[start : start + _COMPARED] for start in range(0, len(left), _COMPARED))
+        equal = np.concatenate([(rows[block] == rows[left[0]]).all(axis=1) for block in blocks])
         first[left[equal]] = left[0]
         left = left[~equal]
 

@@ -1,8 +1,9 @@
 """The exact nearest neighbours by inner product or by distance, in bounded memory: numpy alone, every pair compared.
 
 Scores are float32 products as BLAS rounds them, and BLAS sums the same pair in another order at the edge of a matrix
-than in its middle: scores that differ by less than about 1e-6 may come in either order. What may change here: speed.
-What may not: that no neighbour is missed, and the order of equal scores.
+than in its middle: scores that differ by less than about 1e-6 may come in either order. Equal vectors have equal
+scores all the same. What may change here: speed. What may not: that no neighbour is missed, and the order of equal
+scores.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from index.copies import find_copies
 from index.types import Ids, Vectors
 
 NeighbourSearch = Callable[[Vectors, Vectors, int], tuple[Vectors, Ids]]
@@ -69,20 +71,50 @@ def centre(queries: Vectors, gallery: Vectors) -> tuple[Vectors, Vectors]:
     return (moved, moved) if queries is gallery else (queries - mean, moved)
 
 
+@dataclass(frozen=True, eq=False)
+class _Copies:
+    """Gallery rows that equal an earlier one: they get its very score, whatever BLAS rounds where they lie."""
+
+    copies: Ids  # (m,) ascending
+    places: Ids  # (m,) which of `originals` each equals
+    originals: Ids  # (o,) ascending
+
+    @classmethod
+    def find(cls, gallery: Vectors) -> _Copies:
+        copies, firsts = find_copies(gallery)
+        originals, places = np.unique(firsts, return_inverse=True)
+        return cls(copies, places, originals)
+
+    def make_room(self, queries: int) -> Vectors:
+        """(b, o) for the originals' scores, since copies may lie in later chunks."""
+        return np.empty((queries, len(self.originals)), np.float32)
+
+    def level(self, scores: Vectors, first: int, known: Vectors) -> None:
+        """Note the originals' scores of a chunk (b, c) from position `first` on, and give them to its copies."""
+        ends = (first, first + scores.shape[1])
+        start, stop = np.searchsorted(self.originals, ends)
+        known[:, start:stop] = scores[:, self.originals[start:stop] - first]
+        start, stop = np.searchsorted(self.copies, ends)
+        scores[:, self.copies[start:stop] - first] = known[:, self.places[start:stop]]
+
+
 def _search(queries: Vectors, gallery: Vectors, offsets: Vectors | None, k: int, chunks: Chunks) -> tuple[Vectors, Ids]:
     scores = np.empty((len(queries), k), np.float32)
     positions = np.empty((len(queries), k), np.int64)
+    copies = _Copies.find(gallery)
     with ThreadPoolExecutor() as pool:  # numpy lets go of Python's lock in all that `_merge` does
         for start in range(0, len(queries), chunks.queries):
             rows = slice(start, start + chunks.queries)
             parts = np.array_split(np.arange(len(queries[rows])), _PARTS)
             places = [slice(part[0], part[-1] + 1) for part in parts if part.size]
+            known = copies.make_room(len(queries[rows]))
             best = [np.empty((place.stop - place.start, 0), np.int64) for place in places]
             for first in range(0, len(gallery), chunks.gallery):
                 columns = slice(first, first + chunks.gallery)
                 found = queries[rows] @ gallery[columns].T  # (b, c)
                 if offsets is not None:
                     found += offsets[columns]
+                copies.level(found, first, known)
                 best = list(pool.map(partial(_merge, k=k, first=first), best, (found[place] for place in places)))
             for place, (best_scores, best_positions) in zip(places, pool.map(_unpack, best), strict=True):
                 scores[rows][place], positions[rows][place] = best_scores, best_positions

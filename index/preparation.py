@@ -147,6 +147,10 @@ def _take_in(benchmark: Benchmark, path: Path, folder: Path, bar: Bar) -> dict[s
     """An archive unpacked, a folder copied, a single list copied. Raises SourceError."""
     folder.mkdir(exist_ok=True)
     if path.is_dir():
+        if folder.absolute().is_relative_to(path.resolve()):  # it would be copied into itself without end
+            raise UsageError(
+                "the root lies in the folder that is to be copied", where=path, remedy="choose another --root"
+            )
         shutil.copytree(path, folder, dirs_exist_ok=True, copy_function=shutil.copyfile)
         return {"name": path.name, "bytes": None, "md5": None, "checksum": "unknown"}
     if not path.is_file():

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from index.copies import Entries, group_copies
+from index.copies import Entries, find_copies, group_copies
 from index.types import Ids, Vectors
 from index.vectors import row_crc
 
@@ -112,3 +112,22 @@ def test_no_pictures() -> None:
 def test_other_arrays_are_refused(values: list[int]) -> None:
     with pytest.raises(ValueError, match=r"not a file of entries|not enough values"):
         Entries.from_array(np.array(values, dtype=np.int64))
+
+
+def test_find_copies_against_plain_loops() -> None:
+    random = np.random.default_rng(4)
+    rows = random.integers(-1, 2, size=(300, 4)).astype(np.float32)  # 81 different rows
+    copies, firsts = find_copies(rows)
+    plain = {row: rows.tolist().index(rows[row].tolist()) for row in range(300)}
+    expected = [(row, first) for row, first in plain.items() if first != row]
+    assert list(zip(copies.tolist(), firsts.tolist(), strict=True)) == expected
+    assert len(expected) > 200
+    none, _ = find_copies(random.normal(size=(300, 64)).astype(np.float32))
+    assert none.size == 0
+
+
+def test_rows_that_differ_where_nobody_looks_first_are_no_copies() -> None:
+    rows = np.zeros((3, 64), np.float32)
+    rows[1, 2] = 1.0
+    copies, firsts = find_copies(rows)
+    assert (copies.tolist(), firsts.tolist()) == ([2], [0])

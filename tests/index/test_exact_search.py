@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -111,3 +114,23 @@ def test_nearest_by_distance(k: int) -> None:
     found = np.take_along_axis(distances, positions, axis=1)
     np.testing.assert_allclose(found, np.sort(distances, axis=1)[:, :k], atol=1e-4)
     assert (np.diff(scores, axis=1) <= 0).all()
+
+
+@pytest.mark.parametrize("size", [3, 384, 1000])
+@pytest.mark.parametrize("queries", [1, 3, 37])
+@pytest.mark.parametrize("search", [search_exact, search_nearest])
+def test_copies_tie_wherever_they_lie(size: int, queries: int, search: Callable[..., Any]) -> None:
+    """BLAS rounds the same product in its own way at a matrix's edges; copies must not be told apart by that."""
+    random = np.random.default_rng(size)
+    gallery = random.normal(size=(531, size)).astype(np.float32)
+    copies = np.unique(np.concatenate((np.arange(0, 531, 37), np.arange(500, 531))))
+    gallery[copies] = gallery[0]
+    gallery[5], gallery[6] = 0.0, -0.0
+    asked = random.normal(size=(queries, size)).astype(np.float32)
+    for chunks in (Chunks(), Chunks(queries=2, gallery=100)):
+        scores, positions = search(asked, gallery, 531, chunks)
+        for row in range(queries):
+            own = np.isin(positions[row], copies)
+            assert len(set(scores[row][own].tolist())) == 1
+            assert positions[row][own].tolist() == copies.tolist()
+            assert [place for place in positions[row].tolist() if place in (5, 6)] == [5, 6]

@@ -165,6 +165,13 @@ def test_what_is_in_the_way_stays(tmp_path: Path, place: Path) -> None:
     assert make("cub", place / "cub", archive).counts.pictures == 16  # an empty folder is none in the way
 
 
+def test_a_root_inside_the_folder_that_is_copied(tmp_path: Path) -> None:
+    original = MINIATURES["cub"](tmp_path / "original")
+    with pytest.raises(UsageError, match="the root lies in the folder that is to be copied"):
+        make("cub", original / "new", original)
+    assert sorted(path.name for path in original.iterdir()) == ["CUB_200_2011", "attributes.txt"]
+
+
 def test_two_at_once(tmp_path: Path, place: Path) -> None:
     archive = pack_tgz(MINIATURES["cub"](tmp_path / "original"), tmp_path / "cub.tgz")
     (place / ".cub-draft").mkdir()
