@@ -18,9 +18,11 @@ from index.errors import SourceError
 from index.sources import SourcePicture
 from training.config import Config
 from training.data import TrainingSet, read_training_set
+from training.folds import split_classes
 from training.metrics_log import METRICS_NAME, MetricsLog
 from training.run import prepare_run
 from training.sampler import check_sampler
+from training.validation import check_test
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,10 @@ class DryRun:
 
 def try_out(config: Config) -> DryRun:
     """Take one step as `config` says, on one batch of its pictures. Raises what `train_bundle` would."""
+    check_test(config)
     data = read_training_set(config.data)
+    if config.calibration.folds and not data.held_out:
+        tuple(split_classes(data, config))
     for picture in (*data.pictures, *data.held_out):
         if not picture.path.is_file():
             raise SourceError("the picture is not there", where=picture.path, expected="every listed picture")

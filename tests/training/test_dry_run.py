@@ -93,3 +93,10 @@ def test_a_run_has_a_folder_and_a_dry_run_none(tmp_path: Path) -> None:
     for output, dry_run in ((None, False), (tmp_path / "run", True)):
         with pytest.raises(UsageError, match="either --output or --dry-run"):
             cli.train(config, output, None, dry_run)
+
+
+def test_what_only_the_end_of_a_run_would_find_is_found(make_config: Callable[..., Config]) -> None:
+    with pytest.raises(UsageError, match=r"evaluation\.test: the data has no test set"):
+        try_out(make_config(evaluation__test=True))
+    with pytest.raises(UsageError, match=r"calibration\.folds: too few classes"):
+        try_out(make_config(calibration__folds=4))
