@@ -173,7 +173,7 @@ class CatalogWriter(Catalog):
     def trim_log(self) -> None:
         """Forget the changes that every generation's snapshot holds already; readers that know less load anew.
 
-        A reader replays only what came after its own number, and a `seal` behind it always makes it load anew.
+        A reader replays what came after its own number, and sees that lines are missing by gaps in the numbers.
         """
         self._db.execute(
             "DELETE FROM changes WHERE kind IN ('add', 'remove', 'edit') AND number <="
