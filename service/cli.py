@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +23,11 @@ LogFormatOption = Annotated[LogFormat, typer.Option("--log-format", help="Lines 
 LogLevelOption = Annotated[
     LogLevel, typer.Option("--log-level", help="How important a line must be; each request is info.")
 ]
+
+
+def keep_to_one_thread() -> None:
+    """Before numpy is imported: its BLAS starts no threads beside ours, which are a thread a core already."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def serve(
@@ -92,6 +98,7 @@ def serve(
         crossmatch serve --index products.index --host 0.0.0.0 --allowed-host search.example.com --rate 20
         CROSSMATCH_PORT=9000 crossmatch serve --index products.index
     """
+    keep_to_one_thread()
     from index.images import ImageLimits
     from index.layout import Layout
     from service.access.policy import AccessOptions, plan_access

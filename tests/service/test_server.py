@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 
 import crossmatch
 from index.errors import UsageError
 from service.server import address_of, ending_in_order, listen
 from tests.drawn_pictures import draw_picture
-from tests.service.live_service import LiveService, run_crossmatch, search, serve
+from tests.service.live_service import LiveService, expect_problem, run_crossmatch, search, serve
 
 
 def expect_one_line(index: Path, *options: object, code: int, words: str) -> None:
@@ -114,3 +119,30 @@ def test_sigterm_unwinds_what_is_inside_and_the_former_handler_comes_back() -> N
     assert ended.value.code == 143
     assert closed == [True]
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_no_library_starts_threads_beside_ours() -> None:
+    """As `serve` begins: what numpy and FAISS start by themselves when they are imported and multiply."""
+    code = (
+        "import os\nfrom service.cli import keep_to_one_thread\nkeep_to_one_thread()\n"
+        "import faiss, numpy\nrows = numpy.ones((4000, 512), dtype='float32')\nrows @ rows[0]\n"
+        "print(len(os.listdir('/proc/self/task')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == 1
+
+
+def test_a_search_that_waits_beyond_the_deadline_is_told_when_to_ask_again(drawn_index: Path, tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    Image.effect_noise((2000, 2000), 100).save(buffer, "PNG")  # takes a while to decode
+    with serve(drawn_index, tmp_path / "log", "--threads", 1, "--deadline", 0.1) as service:
+
+        def ask(_number: int) -> httpx.Response:
+            return httpx.post(f"{service.url}/v1/search", files={"image": buffer.getvalue()}, timeout=30)
+
+        with ThreadPoolExecutor(12) as threads:
+            answers = list(threads.map(ask, range(12)))
+    assert {answer.status_code for answer in answers} == {200, 503}
+    late = next(answer for answer in answers if answer.status_code == 503)
+    expect_problem(late, 503, "too busy", "within 0.1 s")
+    assert late.headers["retry-after"] == "1"
