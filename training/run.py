@@ -40,7 +40,7 @@ from training.model import Embedder, Learner, build_embedder, interpolate_weight
 from training.parallel import Processes, check_parallel, join_processes
 from training.picture_cache import PictureCache
 from training.report import REPORT_NAME
-from training.sampler import check_sampler
+from training.sampler import check_sampler, share_alone
 from training.tensorboard import TENSORBOARD_NAME, Scalars
 from training.validation import check_test, held_out_protocols, validate
 
@@ -123,12 +123,23 @@ def prepare_run(
     embedder = build_embedder(backbone, config.model)
     shape = Shape(embedder.size, len(data.classes), config.model.dropout)
     model = Learner(embedder, build_criterion(config.loss, shape))
+    if processes.is_first and model.criterion.compares_pairs and not list(model.criterion.parameters()):
+        _warn_of_lonely_pictures(data, config)
     start = copy.deepcopy(backbone.network.state_dict()) if config.model.pretrained_share else {}
     with progress_bar("Reading pictures") as on_progress:
         cache.fill(on_progress if processes.is_first else None)
     identity = RunIdentity(config, data.classes, data_digest(data.pictures, cache.digests))
     prepared = Prepared(config, data, backbone, test_rule, start, identity, processes)
     return Trainer(config, model, loader, train_rule, output / CHECKPOINT_NAME, processes), prepared
+
+
+def _warn_of_lonely_pictures(data: TrainingSet, config: Config) -> None:
+    alone = share_alone(data.labels, config.train)
+    if alone > 0.5:
+        print_note(
+            f"{alone:.0%} of the pictures are alone of their class in their batch, and {config.loss.name} compares "
+            "pairs: say train.sampler=m_per_class, or make the batch larger"
+        )
 
 
 def _check_output(output: Path) -> None:

@@ -52,6 +52,14 @@ def _check_classes(counts: NDArray[np.intp], classes: Sequence[str], config: Tra
         )
 
 
+def share_alone(labels: Sequence[int], config: TrainConfig) -> float:
+    """Which share of the first epoch's pictures are the only one of their class in their batch: no pair pulls them."""
+    numbers = np.asarray(labels, dtype=np.int64)
+    order = order_epoch(numbers, config, 0)
+    alone = sum(int((np.unique(numbers[batch], return_counts=True)[1] == 1).sum()) for batch in order)
+    return alone / order.size
+
+
 def order_epoch(labels: NDArray[np.int64], config: TrainConfig, epoch: int) -> Numbers:
     """(batches, batch_size) picture numbers; what does not fill a step's batches is left out."""
     steps = len(labels) // (config.batch_size * config.accumulate)

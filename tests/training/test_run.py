@@ -18,8 +18,9 @@ from tests.miniature_sets import write_grocery
 from training import finishing, run
 from training.backbones import build_backbone
 from training.config import Config
+from training.data import read_training_set
 from training.loop import Trainer
-from training.run import train_bundle
+from training.run import prepare_run, train_bundle
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
@@ -212,3 +213,14 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path, make_config:
     (tmp_path / "thesis.txt").touch()
     with pytest.raises(UsageError, match=r"thesis\.txt: the output is in the way"):
         train_bundle(make_config(), tmp_path)
+
+
+def test_a_pairwise_loss_without_pairs_is_noted(
+    tmp_path: Path, make_config: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = make_config(loss__name="contrastive", train__batch_size=2, train__epochs=1)
+    prepare_run(config, read_training_set(config.data), tmp_path)
+    assert "contrastive compares pairs: say train.sampler=m_per_class" in capsys.readouterr().err
+    config = make_config(loss__name="contrastive", train__sampler="m_per_class", train__epochs=1)
+    prepare_run(config, read_training_set(config.data), tmp_path)
+    assert "compares pairs" not in capsys.readouterr().err

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from index.errors import UsageError
 from training.config import Config, TrainConfig
-from training.sampler import check_sampler, order_epoch
+from training.sampler import check_sampler, order_epoch, share_alone
 
 NAMES = ("a", "b", "c", "d")
 
@@ -73,3 +73,10 @@ def test_what_fills_no_batch_is_refused(changes: dict[str, object], labels: list
 def test_whole_classes_must_make_a_batch(make_config: Callable[..., Config]) -> None:
     with pytest.raises(UsageError, match=r"per_class must divide batch_size \(8\); it is 3"):
         make_config(train__sampler="m_per_class", train__per_class=3)
+
+
+def test_how_many_pictures_are_alone_in_their_batch() -> None:
+    every_class_twice = np.repeat(np.arange(50), 2).tolist()
+    assert share_alone(every_class_twice, TrainConfig(batch_size=4)) > 0.8
+    assert share_alone(every_class_twice, TrainConfig(batch_size=100)) == 0
+    assert share_alone(every_class_twice, TrainConfig(batch_size=4, sampler="m_per_class", per_class=2)) == 0
