@@ -21,11 +21,12 @@ from index.writer import EncodedPicture
 from service.bodies import make_new_item
 from service.engine import Engine
 from service.parts import Part
-from service.problems import BadFormError, explain_error
+from service.problems import BadFormError, DeadlineError, WorkerDiedError, explain_error
 from service.writes import encode, put, status_of_outcome
 
 _AHEAD = 4  # pictures in memory that are being encoded
 _LINES = 10_000  # answers that the client has not read yet
+_PATIENCE = 10  # attempts at a picture that finds no thread within its deadline
 _FIELDS = ("key", "label", "metadata")
 
 
@@ -105,7 +106,7 @@ class BulkAnswer(Response):
             new = make_new_item(key, fields.get("label"), fields.get("metadata"), replace=self._replace)
         except Exception as error:
             return _Entry(number, key, error, b"", None)
-        return _Entry(number, key, new, part.data, asyncio.create_task(encode(self._engine, part.data)))
+        return _Entry(number, key, new, part.data, asyncio.create_task(_encode_in_time(self._engine, part.data)))
 
     async def _write(self, entry: _Entry) -> bytes:
         try:
@@ -116,6 +117,16 @@ class BulkAnswer(Response):
             return _line(entry.number, entry.key, error)
         answer = {"number": entry.number, "key": entry.key, "status": status_of_outcome(outcome)}
         return _encode({**answer, "id": item.id, "version": item.version, "problem": None})
+
+
+async def _encode_in_time(engine: Engine, data: bytes) -> EncodedPicture:
+    """Encode once there is a thread for it: a stream has time, and waits while searches fill the queue."""
+    for _ in range(_PATIENCE):
+        try:
+            return await encode(engine, data)
+        except (DeadlineError, WorkerDiedError):
+            await asyncio.sleep(1.0)
+    return await encode(engine, data)
 
 
 def _line(number: int | None, key: str | None, error: Exception) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -263,6 +264,25 @@ class TestBatch:
                 received += chunk
         assert received.count(b'"status": 201') == 2
 
+    def test_a_client_that_reads_only_at_the_end_is_not_waited_for(self, client: httpx.Client) -> None:
+        """More answers than the sockets between take in: without a queue both sides would wait for each other."""
+        count = 6000
+        body = b"".join(make_part(f"unread/{number}", b"hello") for number in range(count)) + b"--b--\r\n"
+        head = (
+            "POST /v1/items/batch HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
+            f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.settimeout(60)
+            connection.connect((client.base_url.host, client.base_url.port or 80))
+            connection.sendall(head.encode() + body)
+            received = bytearray()
+            while chunk := connection.recv(65536):
+                received += chunk
+        assert received.count(b'"status": 415') == count * 2  # in the line, and in its problem
+        assert len(received) > 1_000_000
+
     def test_a_body_that_breaks_off(self, client: httpx.Client, folder: Path) -> None:
         whole = make_part("broken/1", BLUE)
         headers = {"Content-Type": "multipart/form-data; boundary=b"}
@@ -299,6 +319,32 @@ def test_reload_and_compact(client: httpx.Client) -> None:
     report = client.post("/v1/index/compact").json()
     assert report["pictures"] == state["size"]
     assert report["recall"] == 1.0
+
+
+def test_a_read_only_index_says_so(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    """Writes are refused with the reason; searches go on."""
+    folder, place = tmp_path / "index", tmp_path / "mounted"
+    build(write_drawn_pictures(tmp_path / "source", ["red"]), tiny_bundle, folder)
+    place.mkdir()
+    done = subprocess.run(["mount", "--bind", str(folder), str(place)], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip(f"nothing can be mounted here: {done.stderr.decode().strip()}")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", str(place)], check=True)
+        with serve(place, tmp_path / "log") as service, httpx.Client(base_url=service.url, timeout=30) as client:
+            files = {"image": RED}
+            for response in (
+                client.post("/v1/items", data={"key": "new"}, files=files),
+                client.patch("/v1/items/1", json={"label": "new"}),
+                client.delete("/v1/items/1"),
+                client.post("/v1/index/compact"),
+            ):
+                expect_problem(response, 403, "the index is read-only here; searches go on")
+            [line] = client.post("/v1/items/batch", files=files).text.splitlines()
+            assert json.loads(line)["status"] == 403
+            assert len(search(client, RED)["results"]) == 4
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 def test_merge_patches_as_the_rfc_has_them() -> None:
