@@ -50,18 +50,23 @@ class BulkAnswer(Response):
         super().__init__(status_code=200)
         del self.headers["content-length"]
         self._engine, self._parts, self._replace = engine, parts, replace
+        self._encodings: set[asyncio.Task[EncodedPicture]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send a line for each picture, and one that has no number if the body breaks off."""
         lines: asyncio.Queue[bytes | None] = asyncio.Queue(_LINES)
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         entries: asyncio.Queue[_Entry | Exception | None] = asyncio.Queue(_AHEAD)
-        async with asyncio.TaskGroup() as tasks:
-            reading = tasks.create_task(self._read(entries))
-            tasks.create_task(self._work(entries, lines))
-            while (line := await lines.get()) is not None:
-                await send({"type": "http.response.body", "body": line, "more_body": True})
-            reading.cancel()  # after a failure of ours, nobody takes what still comes in
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                reading = tasks.create_task(self._read(entries))
+                tasks.create_task(self._work(entries, lines))
+                while (line := await lines.get()) is not None:
+                    await send({"type": "http.response.body", "body": line, "more_body": True})
+                reading.cancel()  # after a failure of ours, nobody takes what still comes in
+        finally:
+            for encoding in self._encodings:  # the client has gone
+                encoding.cancel()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _read(self, entries: asyncio.Queue[_Entry | Exception | None]) -> None:
@@ -106,7 +111,16 @@ class BulkAnswer(Response):
             new = make_new_item(key, fields.get("label"), fields.get("metadata"), replace=self._replace)
         except Exception as error:
             return _Entry(number, key, error, b"", None)
-        return _Entry(number, key, new, part.data, asyncio.create_task(_encode_in_time(self._engine, part.data)))
+        encoding = asyncio.create_task(_encode_in_time(self._engine, part.data))
+        self._encodings.add(encoding)
+        encoding.add_done_callback(self._forget)
+        return _Entry(number, key, new, part.data, encoding)
+
+    def _forget(self, encoding: asyncio.Task[EncodedPicture]) -> None:
+        """Where the answer broke off, nobody else asks what became of it."""
+        self._encodings.discard(encoding)
+        if not encoding.cancelled():
+            encoding.exception()
 
     async def _write(self, entry: _Entry) -> bytes:
         try:
