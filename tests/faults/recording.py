@@ -235,10 +235,15 @@ class _TraceReader:
         self._do_mkdirat(["AT_FDCWD", *arguments], result, began)
 
     def _do_mkdirat(self, arguments: list[str], _: int, __: int) -> None:
-        if place := self._find(arguments[0], _decode(arguments[1]).decode()):
-            node = self._make_node(None)
-            self._folders[node] = {}
-            self._name((place[0], place[1], node), folder_made=node)
+        place = self._find(arguments[0], _decode(arguments[1]).decode())
+        if place is not None and place[2] is None:  # else another thread was already seen to use it
+            self._make_folder(place[0], place[1])
+
+    def _make_folder(self, parent: int, name: str) -> int:
+        node = self._make_node(None)
+        self._folders[node] = {}
+        self._name((parent, name, node), folder_made=node)
+        return node
 
     def _do_unlink(self, arguments: list[str], result: int, began: int) -> None:
         self._do_unlinkat(["AT_FDCWD", *arguments], result, began)
@@ -288,8 +293,16 @@ class _TraceReader:
         if parts == [""]:
             return ROOT, "", ROOT
         for part in parts[:-1]:
-            node = self._folders[node][part]
+            inner = self._folders[node].get(part)
+            node = self._make_begun(node, part) if inner is None else inner
         return node, parts[-1], self._folders[node].get(parts[-1])
+
+    def _make_begun(self, parent: int, name: str) -> int:
+        """A folder that a thread uses before the call of another that made it is seen to end."""
+        begun = [text for text, _ in self._unfinished.values() if " mkdir" in text]
+        if not any(name.encode() in _decode(found[0]) for text in begun if (found := _TEXT.search(text))):
+            raise KeyError(f"no call made the folder {name}")
+        return self._make_folder(parent, name)
 
     def _make_node(self, name: str | None) -> int:
         self._nodes += 1
