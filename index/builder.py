@@ -9,6 +9,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from index.adoption import adopt_manifest
 from index.bundle import Bundle
 from index.catalog import Catalog, Generation, SourceState
 from index.catalog_writer import CatalogWriter
@@ -39,10 +40,11 @@ class BuildPlan:
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What a build did: one of the two."""
+    """What a build did: `synchronised` or `swapped`."""
 
     synchronised: SyncReport | None = None
     swapped: SwapReport | None = None
+    adopted: tuple[str, ...] = ()  # what the bundle's manifest says anew, when synchronised
 
 
 def build_index(
@@ -64,7 +66,7 @@ def build_index(
             return BuildReport(swapped=_rebuild(layout, catalog, source, bundle, plan, on_progress))
         report = _synchronise(layout, catalog, source, bundle, plan, on_progress)
         if len(report.skipped) < len(source.pictures):
-            return BuildReport(synchronised=report)
+            return BuildReport(report, adopted=adopt_manifest(layout, catalog.active_generation(), bundle))
         if fresh:
             _take_away(layout, catalog)
         raise SourceError(

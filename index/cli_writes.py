@@ -55,7 +55,7 @@ def build(
 
     --update encodes only new or changed files, keeps the items of files that moved, and removes the items of files
     that vanished, if SOURCE brought them. Another --model encodes every item again beside the old generation, which
-    answers until the new one is whole.
+    answers until the new one is whole. A calibration or an evaluation that the model's bundle got since is taken over.
 
     Examples:
 
@@ -78,7 +78,7 @@ def build(
     elif (done := report.synchronised) is not None:
         counts = {"added": done.added, "replaced": done.replaced, "moved": done.moved, "edited": done.edited}
         counts |= {"removed": done.removed, "kept": done.kept}
-        _print_counts(counts, done.skipped, index, json)
+        _print_counts(counts, done.skipped, index, json, report.adopted)
 
 
 @contextmanager
@@ -91,13 +91,22 @@ def _keeping_work() -> Iterator[None]:
         raise
 
 
-def _print_counts(counts: dict[str, int], skipped: Sequence[SkippedPicture], index: Path, json: bool) -> None:
+def _print_counts(
+    counts: dict[str, int],
+    skipped: Sequence[SkippedPicture],
+    index: Path,
+    json: bool,
+    adopted: Sequence[str] | None = None,
+) -> None:
     if json:
         listed = [{"key": skip.key, "reason": skip.reason} for skip in skipped]
-        print_json({"index": str(index), **counts, "skipped": listed})
+        of_build = {} if adopted is None else {"adopted": list(adopted)}
+        print_json({"index": str(index), **counts, "skipped": listed, **of_build})
         return
     said = [f"{name} {count}" for name, count in counts.items() if count or name == "added"]
     typer.echo(f"{index}: {', '.join(said)}, skipped {len(skipped)}")
+    if adopted:
+        typer.echo(f"{index}: the bundle's {' and '.join(adopted)} taken over")
     print_listed([f"skipped {skip.key}: {skip.reason}" for skip in skipped])
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import shutil
 import tempfile
 import time
@@ -87,6 +88,22 @@ def describe_generation(bundle: Bundle) -> bytes:
         "bundle": file_digest(bundle.folder / MANIFEST_NAME),  # which holds the digests of the bundle's other files
     }
     return canonical_json(description) + b"\n"
+
+
+def write_description(path: Path, bundle: Bundle) -> None:
+    """Bring a generation's `manifest.json` into step with its bundle, durably.
+
+    In place: who uses the generation holds a lock on this very file. Where only a digest differs, no moment shows half.
+    """
+    data = describe_generation(bundle)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+    try:
+        os.pwrite(descriptor, data, 0)
+        os.ftruncate(descriptor, len(data))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    sync_path(path.parent)
 
 
 def move_into_place(draft: Path, folder: Path) -> None:

@@ -12,6 +12,7 @@ class Cure(Enum):
 
     INDEXES = "the catalogue's indexes built again"
     MANIFEST = "the manifest written again"
+    ADOPTION = "the bundle's newer manifest taken over"
     ROW = "the row encoded again"
     SNAPSHOT = "the snapshot sealed again"
     THUMBNAIL = "the thumbnail drawn again"

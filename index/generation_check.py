@@ -12,6 +12,7 @@ from pathlib import Path
 import faiss
 import numpy as np
 
+from index.adoption import ADOPTING, is_adopted
 from index.bundle import Bundle, read_bundle
 from index.catalog import Generation, Snapshot
 from index.catalog_inspector import CatalogInspector
@@ -55,6 +56,11 @@ def _check_model(layout: Layout, generation: Generation) -> Iterator[Finding]:
 
 
 def _check_manifest(path: Path, bundle: Bundle, generation: Generation) -> Iterator[Finding]:
+    if (bundle.folder / ADOPTING).exists():
+        what = "a newer manifest of the bundle was being taken over"
+        yield note(what, bundle.folder / ADOPTING, Cure.ADOPTION, generation.id)
+        if is_adopted(bundle.folder):
+            return  # the generation's own has the old digest, or the new one
     expected = describe_generation(bundle)
     try:
         found = path.read_bytes()

@@ -131,7 +131,12 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write `manifest.json`, indented for people."""
+def render_manifest(manifest: Manifest) -> bytes:
+    """The bytes of `manifest.json`, indented for people."""
     text = json.dumps(manifest.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / MANIFEST_NAME).write_text(text + "\n", encoding="utf-8")
+    return f"{text}\n".encode()
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `manifest.json`."""
+    (folder / MANIFEST_NAME).write_bytes(render_manifest(manifest))

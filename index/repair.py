@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
+from index.adoption import finish_adoption
 from index.bundle import read_bundle
 from index.catalog import Generation, PictureRecord, Snapshot
 from index.catalog_inspector import CatalogInspector
 from index.catalog_writer import CatalogWriter
-from index.creation import describe_generation
+from index.creation import write_description
 from index.encoder import Encoder, verify_golden
 from index.findings import Cure, Finding
 from index.holding import keeping_files
@@ -104,10 +105,16 @@ class _Healer:
             case Cure.THUMBNAIL:
                 return self._draw_thumbnail(self._catalog.picture(finding.picture))
         generation = next(one for one in self._catalog.generations() if one.id == finding.generation)
-        if finding.cure is Cure.MANIFEST:
-            return self._write_manifest(generation)
-        if finding.cure is Cure.ROW:
-            return self._encode_row(generation, self._catalog.picture(finding.picture))
+        return self._cure_generation(generation, finding)
+
+    def _cure_generation(self, generation: Generation, finding: Finding) -> bool:
+        match finding.cure:
+            case Cure.MANIFEST:
+                return self._write_manifest(generation)
+            case Cure.ADOPTION:
+                return finish_adoption(self._layout, generation)
+            case Cure.ROW:
+                return self._encode_row(generation, self._catalog.picture(finding.picture))
         return self._seal(generation)
 
     def _put_back(self, cure: Cure | None) -> bool:
@@ -137,7 +144,7 @@ class _Healer:
 
     def _write_manifest(self, generation: Generation) -> bool:
         bundle = read_bundle(self._layout.model(generation.name))
-        write_whole(self._layout.generation(generation.name) / "manifest.json", describe_generation(bundle))
+        write_description(self._layout.generation(generation.name) / "manifest.json", bundle)
         return True
 
     def _encode_row(self, generation: Generation, record: PictureRecord) -> bool:

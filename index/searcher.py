@@ -23,7 +23,7 @@ from index.encoder import Encoder
 from index.errors import ModelMismatchError
 from index.finding import Asked, find_page
 from index.layout import Layout
-from index.manifest import read_manifest
+from index.manifest import MANIFEST_NAME, read_manifest
 from index.measurements import note_value, timing
 from index.queries import Bounds, Page, Query, combine_views, make_probes
 from index.types import IndexInfo, Item, SearchResult, Vectors
@@ -43,7 +43,7 @@ class Searcher:
         """Raises IndexDataError if the folder holds no index that this program reads."""
         self.layout = Layout(folder)
         self._keeper = ViewKeeper(self.layout)
-        self._calibrations: dict[str, Calibration | None] = {}
+        self._calibration: tuple[tuple[int, ...] | None, Calibration | None] = (None, None)  # of which file
         try:
             self.info()
         except BaseException:
@@ -107,11 +107,17 @@ class Searcher:
         return list(view.rows.read(np.array(pictures, dtype=np.int64)))
 
     def _calibration_of(self, generation: Generation) -> Calibration | None:
-        """What the bundle of a generation says, read once. Raises BundleError."""
-        if generation.name not in self._calibrations:
-            manifest = read_manifest(self.layout.model(generation.name))
-            self._calibrations[generation.name] = read_calibration(manifest)
-        return self._calibrations[generation.name]
+        """What the bundle of a generation says now; read again where another file has taken its place.
+
+        Raises BundleError.
+        """
+        model = self.layout.model(generation.name)
+        found = _identify(model / MANIFEST_NAME)
+        known, calibration = self._calibration  # one value, since threads share it
+        if found is None or found != known:
+            calibration = read_calibration(read_manifest(model))
+            self._calibration = (found, calibration)
+        return calibration
 
     # What the index says of itself
 
@@ -189,6 +195,15 @@ class Searcher:
         """Where an item's picture is. Raises ItemNotFoundError."""
         with self._keeper.reading() as catalog:
             return catalog.picture_of_item(item)
+
+
+def _identify(path: Path) -> tuple[int, ...] | None:
+    """What another file at this path differs in, a restored one, too; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns
 
 
 def search_picture(searcher: Searcher, encoder: Encoder, data: bytes, k: int, bounds: Bounds = _ANY) -> SearchResult:
