@@ -28,7 +28,7 @@ from index.sources import Source, read_source
 from index.terminal import print_note
 from service.access.policy import Access
 from service.sample import ATTRIBUTION, write_sample_manifest
-from service.server import run_server
+from service.server import holding_off_the_end, run_server
 from service.settings import Settings
 
 _BACKBONE = "efficientnet_lite0"
@@ -98,13 +98,16 @@ def _indexing(plan: DemoPlan, source: Source) -> Iterator[None]:
         yield
         return
     print_note(f"{'Looking for changes among' if whole else 'Indexing'} {len(source.pictures)} pictures: {plan.index}")
-    builder = _start_builder(plan, source)
+    builder = None
     try:
+        with holding_off_the_end():
+            builder = _start_builder(plan, source)
         if not whole:
             _wait_for_first(layout, builder, min(_ENOUGH, len(source.pictures)))
         yield
     finally:
-        _stop(builder)
+        if builder is not None:
+            _stop(builder)
 
 
 def _start_builder(plan: DemoPlan, source: Source) -> subprocess.Popen[bytes]:

@@ -66,6 +66,19 @@ def ending_in_order() -> Iterator[None]:
         signal.signal(signal.SIGTERM, former)
 
 
+@contextmanager
+def holding_off_the_end() -> Iterator[None]:
+    """SIGTERM waits until what is inside is done: the process that it starts must be known to who ends it."""
+    told: list[int] = []
+    former = signal.signal(signal.SIGTERM, lambda number, _frame: told.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
+        if told:
+            signal.raise_signal(told[0])
+
+
 class _Server(uvicorn.Server):
     """One whose `/readyz` says no from the moment that it is told to stop."""
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,7 +18,7 @@ from index.errors import CrossmatchError
 from index.layout import Layout
 from index.sources import read_source
 from service.demo import DemoPlan, quote_form_file, run_demo
-from service.server import listen
+from service.server import ending_in_order, listen
 from tests.drawn_pictures import draw_picture, write_drawn_pictures
 from tests.service.live_service import run_crossmatch, search, start
 
@@ -116,6 +118,31 @@ def test_told_to_stop_while_it_indexes_it_takes_its_build_along(home: Path, tmp_
     assert len(children) == 1
     assert not Path(f"/proc/{children[0]}").exists()
     assert "Traceback" not in log.read_text()
+
+
+@needs_weights
+def test_told_to_stop_before_it_knows_its_builder_it_leaves_none_behind(
+    home: Path, own_pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The signal comes between the start of the process and the return of who started it."""
+    begun: list[subprocess.Popen[bytes]] = []
+
+    class Told(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            begun.append(self)
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("service.demo.subprocess.Popen", Told)
+    plan = DemoPlan(home=home, images=own_pictures)
+    try:
+        with listen("127.0.0.1", 0) as bound, ending_in_order(), pytest.raises(SystemExit):
+            run_demo(plan, bound)
+        assert [one.poll() is not None for one in begun] == [True]
+    finally:
+        for one in begun:
+            one.kill()
+            one.wait()
 
 
 def test_a_source_that_is_not_there_is_one_line(tmp_path: Path) -> None:
