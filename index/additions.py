@@ -187,8 +187,8 @@ class IndexEditor:
         if picture is not None:
             owner = self._catalog.find_owner(item.key)
             source = owner.source_id if owner else None
-            put = Put(item.key, label, metadata, source, picture, replace=True, version=item.version, must_exist=True)
-            (outcome,) = writer.apply([put])
+            put = Put(item.key, label, metadata, source, picture, replace=True, must_exist=True)
+            (outcome,) = writer.apply([replace(put, item=item.id, version=item.version)])
         if outcome is Outcome.KEPT and (label, metadata) != (item.label, item.metadata):
             (outcome,) = writer.apply([Edit(item.id, item.key, label, metadata, version=item.version)])
         return outcome

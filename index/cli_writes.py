@@ -19,7 +19,9 @@ from index.terminal import print_json, print_listed, print_note, print_result, p
 if TYPE_CHECKING:  # the heavy modules are imported by the command that needs them, so that --help is quick
     from index.encoding import SkippedPicture
 
-SourceArgument = Annotated[Path, typer.Argument(help="A folder of pictures, or a manifest.", show_default=False)]
+SourceArgument = Annotated[
+    Path, typer.Argument(help="A folder of pictures, a manifest, or one picture.", show_default=False)
+]
 RootOption = Annotated[
     Path | None,
     typer.Option("--images-root", help="Where the pictures of SOURCE lie now.", metavar="DIR", show_default=False),
@@ -137,6 +139,7 @@ def add(
 
         \b
         crossmatch index add ./new-arrivals --index products.index
+        crossmatch index add tomato.jpg --index products.index
         crossmatch index add ./retouched --index products.index --replace --json
     """
     from index.additions import IndexEditor

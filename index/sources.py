@@ -1,4 +1,4 @@
-"""Where pictures come from: a folder, or a manifest, listed as (key, label, path, metadata) before any is opened.
+"""Where pictures come from: a folder, a manifest or one picture; listed before any is opened.
 
 What may change here: more kinds of source (URL prefixes). What may not: which key and label a file of a folder gets,
 since keys identify items for ever.
@@ -37,7 +37,7 @@ class Source:
 
 
 def read_source(location: Path, images_root: Path | None = None) -> Source:
-    """List a folder of pictures, or a manifest (`path`, `label`, `key`; other columns become metadata).
+    """List a folder of pictures, a manifest (`path`, `label`, `key`; other columns become metadata), or one picture.
 
     `images_root`: where the pictures lie now, if not where they did. It stands in for the folder, or for the folder
     that a manifest's relative paths start from. The source stays the one that `location` names: a folder need not be
@@ -45,6 +45,8 @@ def read_source(location: Path, images_root: Path | None = None) -> Source:
     """
     location, root = _tidy(location), None if images_root is None else _tidy(images_root)
     try:
+        if location.is_file() and location.suffix.lower() in SUFFIXES:
+            return _read_picture(location, root or location.parent)
         if location.is_file():
             return _read_manifest(location, root or location.parent)
         if location.is_dir() or (root is not None and location.suffix.lower() not in MANIFEST_SUFFIXES):
@@ -54,7 +56,7 @@ def read_source(location: Path, images_root: Path | None = None) -> Source:
     raise SourceError(
         "no such source",
         where=location,
-        expected="a folder of pictures, or a CSV, JSONL or Parquet file with a column `path`",
+        expected="a folder of pictures, a CSV, JSONL or Parquet file with a column `path`, or a picture",
         found="nothing there",
         remedy="check the path",
     )
@@ -67,6 +69,10 @@ def _tidy(path: Path) -> Path:
 
 def _read_folder(location: Path, root: Path) -> Source:
     return _listed(location, root, list_folder(root))
+
+
+def _read_picture(location: Path, root: Path) -> Source:
+    return _listed(location, root, [SourcePicture(location.name, None, root / location.name)])
 
 
 def _read_manifest(location: Path, root: Path) -> Source:

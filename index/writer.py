@@ -46,6 +46,7 @@ class Put:
     source_id: int | None
     picture: EncodedPicture
     replace: bool = False  # other content under a key that is there: replace it, or leave it and say so
+    item: int | None = None  # that was read; another one that has the key by now is left as it is
     version: int | None = None  # of the item as it was read: another write since then is not undone
     must_exist: bool = False  # an item of this key that was removed meanwhile does not come back
 
@@ -161,7 +162,7 @@ class IndexWriter:
         owner = catalog.find_owner(write.key)
         if owner is None and write.must_exist:
             return Outcome.GONE
-        if owner is not None and self._is_stale(owner.item, write.version):
+        if owner is not None and (write.item not in (None, owner.item) or self._is_stale(owner.item, write.version)):
             return Outcome.STALE
         if owner is None:
             item = catalog.insert_item(write.key, write.label, write.metadata, write.source_id)

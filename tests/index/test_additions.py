@@ -219,6 +219,25 @@ class TestUpdate:
             item = editor.update(key, ItemPatch(image=draw_picture("red", 50), metadata={"price": 3}))
         assert (item.label, item.metadata, item.version) == ("crimson", {"price": 3}, 3)
 
+    def test_an_item_that_another_process_made_anew_keeps_its_fields(
+        self, built: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Removed and added again, it is at version 1 as the one that was read."""
+        key, apply, meanwhile = "red/red-0.png", IndexWriter.apply, [True]
+
+        def add_anew_before(writer: IndexWriter, writes: Sequence[Write]) -> list[Outcome]:
+            if meanwhile:
+                meanwhile.clear()
+                with editing(built) as other:
+                    other.remove([key])
+                    other.add_bytes(SourcePicture(key, "anew", Path(key), {"price": 3}), draw_picture("red", 51))
+            return apply(writer, writes)
+
+        monkeypatch.setattr(IndexWriter, "apply", add_anew_before)
+        with editing(built) as editor:
+            item = editor.update(key, ItemPatch(image=draw_picture("red", 50)))
+        assert (item.label, item.metadata, item.version) == ("anew", {"price": 3}, 2)
+
     def test_nothing_other_is_no_new_version(self, built: Path) -> None:
         key = "red/red-0.png"
         with editing(built) as editor:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from index.announcement import announcing, read_announced
@@ -36,3 +38,15 @@ def test_a_killed_process_says_nothing(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
         process.wait(10)
     assert read_announced(Layout(tmp_path)) is None
+
+
+def test_who_only_asks_keeps_nobody_from_saying_it(tmp_path: Path) -> None:
+    """A service asks several times a second, and holds the lock for an instant."""
+    layout = Layout(tmp_path)
+    with layout.upcoming.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        letting_go = threading.Timer(0.05, lambda: fcntl.flock(file, fcntl.LOCK_UN))
+        letting_go.start()
+        with announcing(layout, "0001-a"):
+            assert read_announced(layout) == "0001-a"
+        letting_go.join()

@@ -1,4 +1,4 @@
-"""Listing folders and manifests, and pictures that lie elsewhere now."""
+"""Listing folders, manifests and single pictures, and pictures that lie elsewhere now."""
 
 from __future__ import annotations
 
@@ -160,6 +160,13 @@ def test_empty_folder(folder: Path) -> None:
     put(folder, "notes.txt")
     with pytest.raises(SourceError, match=r"holds no picture \(expected files ending in \.avif, .*\.webp\)"):
         read_source(folder)
+
+
+def test_one_picture_is_a_source_of_one(folder: Path) -> None:
+    put(folder, "red/a.JPG", "red/b.png")
+    source = read_source(folder / "red/a.JPG")
+    assert source.pictures == (SourcePicture("a.JPG", None, folder / "red/a.JPG"),)
+    assert (source.name, source.root) == (str(folder / "red/a.JPG"), folder / "red")
 
 
 @pytest.mark.parametrize("name", ["nothing", "x" * 300])
