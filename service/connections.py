@@ -8,12 +8,29 @@ What may change here: the bounds. Not: that each thing a client may send, or not
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-_TOO_LONG = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\n"
-    b"content-length: 25\r\nconnection: close\r\n\r\nThe headers are too long.\n"
+from service.problems import MEDIA_TYPE, make_document
+
+
+def _make_answer(status: HTTPStatus, detail: str) -> bytes:
+    """The last answer of a connection, to what never became a request that a route could see."""
+    body = make_document(status, detail).model_dump_json().encode()
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
+        "x-content-type-options: nosniff\r\nconnection: close\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+_TOO_LONG = _make_answer(
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    "the head is too long (expected at most 64 KiB for the address and all headers)",
+)
+_UNREADABLE = _make_answer(
+    HTTPStatus.BAD_REQUEST, "this can not be read as HTTP/1.1 (expected a known method in upper case, and a whole head)"
 )
 
 
@@ -88,6 +105,12 @@ class BoundedProtocol(HttpToolsProtocol):
         self._drained = 0
         if unread:
             self._set_alarm(self.drain_seconds)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what the parser refuses, in the middle of a body, too; `msg` is uvicorn's, and tells nothing."""
+        if self.cycle is None or not self.cycle.response_started or self.cycle.response_complete:
+            self.transport.write(_UNREADABLE)
+        self.transport.close()
 
     def _fits(self, size: int) -> bool:
         self._head += size

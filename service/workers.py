@@ -12,6 +12,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any, Generic, TypeVar
 
 from service.problems import DeadlineError, WorkerDiedError
@@ -26,6 +27,7 @@ class Job(Generic[Result]):
     def __init__(self, work: Callable[[], Result]) -> None:
         """On the event loop."""
         self._work = work
+        self._context = copy_context()  # a line of the log has the request's id on the thread, too
         self._loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Result] = self._loop.create_future()
         self._claim = threading.Lock()  # taken once and never let go
@@ -39,7 +41,7 @@ class Job(Generic[Result]):
         if not self.claim():
             return
         try:
-            result = self._work()
+            result = self._context.run(self._work)
         except Exception as error:
             self._answer(self._fail, error)
         except BaseException as error:

@@ -113,7 +113,7 @@ def test_every_declared_error_is_named_at_its_route(operations: dict[str, Any]) 
 
 def test_every_error_status_is_explained_and_has_an_example() -> None:
     rows = set(re.findall(r"^\| (\d{3}) \|", SECTIONS["Errors"], re.MULTILINE))
-    assert {str(status) for status in STATUSES.values()} | {"405", "500"} == rows
+    assert {str(status) for status in STATUSES.values()} | {"400", "405", "431", "500"} == rows
     for status in rows:
         blocks = code_blocks(SECTIONS[status], "json")
         assert blocks, status

@@ -24,7 +24,15 @@ def is_trusted(origin: str | None, site: str | None, host: str, trusted: Iterabl
         return True
     if site is not None:
         return site in ("same-origin", "none")
-    return origin is None or _place(urlsplit(origin).netloc) == _place(host) != (None, None)
+    return origin is None or _place(_read_authority(origin)) == _place(host) != (None, None)
+
+
+def _read_authority(origin: str) -> str:
+    """Its `HOST[:PORT]`; nothing where it is no address, such as `http://[`."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
 
 
 def _place(authority: str) -> tuple[str | None, str | None]:

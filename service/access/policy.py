@@ -68,10 +68,18 @@ def _refuse_without_keys(layout: Layout, listening: str, options: AccessOptions)
         if options.require_key
         else "let whoever reaches the port do anything with --allow-open"
     )
+    create = f"`crossmatch key create --scope read --index {layout.folder}`"
+    if not layout.is_index():  # nor could a key be made for it
+        raise UsageError(
+            f"a service on {listening} asks for a key, and there is no index yet that could have one",
+            where=layout.folder,
+            remedy="make the index first (`crossmatch index build`; a demo: run it once without --host), then a key "
+            f"with {create}, or {instead}",
+        )
     now = datetime.now(UTC)
     if not any(key.is_valid(now) for key in read_keys(layout)):
         raise UsageError(
             f"a service on {listening} asks for a key, and there is none",
             where=layout.folder,
-            remedy=f"make one with `crossmatch key create --scope read --index {layout.folder}`, or {instead}",
+            remedy=f"make one with {create}, or {instead}",
         )

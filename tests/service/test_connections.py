@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import threading
@@ -70,6 +71,16 @@ def answer(connection: socket.socket) -> bytes:
     return connection.recv(65536)
 
 
+def expect_last_problem(data: bytes, status: int) -> None:
+    """A problem document, after which the connection ends."""
+    head, _, body = data.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert b"content-type: application/problem+json" in head
+    assert b"connection: close" in head
+    assert b"content-length: %d" % len(body) in head
+    assert json.loads(body)["status"] == status
+
+
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "])
 def test_a_head_that_does_not_come_ends_the_connection(address: tuple[str, int], sent: bytes) -> None:
     with socket.create_connection(address) as connection:
@@ -88,7 +99,18 @@ def test_a_head_that_drips_ends_it_too(address: tuple[str, int]) -> None:
 def test_a_head_that_is_too_long_is_431(address: tuple[str, int]) -> None:
     with socket.create_connection(address) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X-More: %s\r\n" % (b"y" * 1000) * 100)
-        assert answer(connection).startswith(b"HTTP/1.1 431 ")
+        expect_last_problem(answer(connection), 431)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"FOO / HTTP/1.1\r\nHost: x\r\n\r\n", b"get / HTTP/1.1\r\n\r\n", b"GET /\xff HTTP/1.1\r\n\r\n", b"\x16\x03\x01"],
+)
+def test_what_is_no_request_is_a_problem_too(address: tuple[str, int], sent: bytes) -> None:
+    with socket.create_connection(address) as connection:
+        connection.sendall(sent)
+        expect_last_problem(answer(connection), 400)
+        assert closed_after(connection) < 1
 
 
 def test_a_refused_body_is_drained_and_the_connection_goes_on(address: tuple[str, int]) -> None:

@@ -152,6 +152,15 @@ def test_a_source_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     assert err.count("\n") == 1
 
 
+def test_a_first_run_on_a_network_says_what_comes_before_a_key(tmp_path: Path) -> None:
+    arguments = ["demo", "--home", tmp_path / "home", "--host", "0.0.0.0", "--port", 0]
+    code, out, err = run_crossmatch(*arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    for words in ("no index yet", "without --host", "crossmatch key create", "--allow-open"):
+        assert words in err
+    assert not (tmp_path / "home").exists()
+
+
 def test_two_folders_of_one_name_have_an_index_each(tmp_path: Path) -> None:
     plans = [DemoPlan(home=tmp_path, images=tmp_path / each / "pictures") for each in ("a", "b")]
     assert plans[0].index != plans[1].index

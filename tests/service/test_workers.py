@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from service.logs import REQUEST_ID
 from service.problems import DeadlineError, WorkerDiedError
 from service.workers import Workers
 
@@ -29,6 +30,19 @@ def test_results_and_errors_come_back(workers: Workers) -> None:
         assert await workers.run(threading.get_ident, 5) != threading.get_ident()
 
     asyncio.run(ask())
+
+
+def test_a_job_knows_which_request_it_is_of(workers: Workers) -> None:
+    """So that a line of the log that a thread writes has the request's id."""
+
+    async def ask(request: str) -> str | None:
+        REQUEST_ID.set(request)
+        return await workers.run(REQUEST_ID.get, 5)
+
+    async def ask_twice() -> list[str | None]:
+        return await asyncio.gather(ask("a"), ask("b"))
+
+    assert asyncio.run(ask_twice()) == ["a", "b"]
 
 
 def test_a_job_whose_deadline_passes_is_never_begun(workers: Workers) -> None:

@@ -139,6 +139,9 @@ def test_a_cors_origin_is_an_origin(origin: str) -> None:
         ("http://127.0.0.1:8000@evil.example", None, False),
         ("null", None, False),
         ("", None, False),
+        ("http://[", None, False),  # no address at all
+        ("http://[x]", None, False),
+        ("http://a]b", None, False),
         ("http://127.0.0.1:8000", "cross-site", False),
         ("https://evil.example", "cross-site", False),
         (None, "same-site", False),
