@@ -92,6 +92,11 @@ class Searcher:
         """The items nearest to one that is there, itself excluded. Raises what `ask` does."""
         return self.ask(Query(positive_ids=(item,)), Page(k), bounds)
 
+    def check_model(self, model: str) -> None:
+        """Raises ModelMismatchError if the index is another model's than this one (an id)."""
+        with self._keeper.caught_up() as view:
+            self._check_model(view, model)
+
     def _check_model(self, view: View, model: str | None) -> None:
         if model is not None and view.generation.model_id != model:
             raise ModelMismatchError(

@@ -22,6 +22,7 @@ async def encode(engine: Engine, data: bytes) -> EncodedPicture:
     """The picture's vector, with its copy in originals/ and its thumbnail. Raises ImageError and so on."""
 
     def work(encoder: Encoder, searcher: Searcher) -> EncodedPicture:
+        searcher.check_model(encoder.bundle.manifest.model_id)  # else no other attempt would be by another encoder
         return encode_picture(searcher.layout, encoder, data, None)
 
     try:

@@ -18,14 +18,17 @@ from index.bundle import Bundle
 from index.catalog_writer import CatalogWriter
 from index.encoder import Encoder
 from index.generations import EncodingPlan, roll_back
+from index.item_changes import NewItem
 from index.layout import Layout
 from index.searcher import Searcher, search_views
 from index.sources import read_source
+from index.writer import Outcome
 from service import models as module
 from service.engine import Engine
 from service.models import Models
 from service.sessions import Sessions
 from service.settings import Settings
+from service.writes import encode, put
 from tests.drawn_pictures import draw_picture
 from tests.tiny_model import write_tiny_bundle
 
@@ -86,6 +89,24 @@ def test_a_swap_that_no_query_saw_is_followed_too(index: Layout, other: Bundle) 
         swap(index)
         models.prepare()
         assert models.current.bundle.manifest.model_id == other.manifest.model_id
+
+
+def test_a_write_follows_a_swap_that_no_query_saw(
+    index: Layout, other: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor anyone who looks for announcements: he is still opening encoders, say."""
+    monkeypatch.setattr("service.engine._LOOK_SECONDS", 60)
+    data = draw_picture("white", 50)
+
+    async def write(engine: Engine) -> Outcome:
+        picture = await encode(engine, data)
+        swap(index)
+        return (await put(engine, NewItem("new"), data, picture))[0]
+
+    with Engine(Settings(index.folder, threads=1)) as engine:
+        assert asyncio.run(write(engine)) is Outcome.ADDED
+        found = search_views(engine.searcher, Encoder(other), [data], 1).matches[0]
+        assert (found.item.key, round(found.score, 5)) == ("new", 1.0)
 
 
 def test_the_old_models_encoders_go_when_the_last_query_that_has_one_ends(index: Layout) -> None:
