@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from index.bundle import Bundle
+from index.catalog_writer import CatalogWriter
+from index.compaction import compact_index
 from index.errors import IndexDataError
 from index.findings import Finding
 from index.layout import Layout
@@ -127,6 +129,16 @@ def test_a_catalogue_that_contradicts_itself(layout: Layout, statement: str, sai
     db.commit()
     db.close()
     assert any(said in one.what for one in faults(layout))
+
+
+def test_a_trimmed_log_is_whole_where_no_snapshot_needs_what_went(layout: Layout) -> None:
+    with CatalogWriter(layout.catalog) as catalog:
+        compact_index(layout, catalog)
+        compact_index(layout, catalog)  # trims what the first has sealed
+        with catalog.writing():
+            catalog.delete_snapshot(catalog.active_generation())
+        assert catalog.changes_after(0).added.size == 0  # trimmed
+    assert faults(layout) == []
 
 
 def test_missing_files_are_faults_unless_the_index_answers_without_them(layout: Layout) -> None:
