@@ -19,6 +19,7 @@ from service.admission import Admission
 from service.engine import Engine
 from service.metrics import Metrics
 from service.observation import Observation
+from service.pacing import Paced
 from service.problems import install_problems
 from service.routes import classify, items, page, pictures, search, status
 from service.routes import metrics as figures
@@ -81,3 +82,4 @@ def _surround(app: FastAPI, settings: Settings) -> None:
         )
     app.add_middleware(SecurityHeaders, shared=bool(access.origins))
     app.add_middleware(Observation, metrics=app.state.metrics)
+    app.add_middleware(Paced)

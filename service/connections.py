@@ -1,13 +1,18 @@
 """A connection that can not be held for ever: what uvicorn leaves unbounded is bounded here.
 
 A head must come within seconds and within 64 KiB; the rest of a body whose request was refused is read and thrown away,
-so that the client gets to read the answer, but only so much of it and for so long.
+so that the client gets to read the answer, but only so much of it and for so long. A client that reads nothing of an
+answer, and sends nothing either, is cut off.
 What may change here: the bounds. Not: that each thing a client may send, or not send, has one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import socket
+import sys
+import termios
 from http import HTTPStatus
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -34,6 +39,14 @@ _UNREADABLE = _make_answer(
 )
 
 
+def _count_unread(connection: socket.socket) -> int:
+    """Bytes that the kernel has yet to get rid of: megabytes may go before it asks for more. 0 where it can not say."""
+    try:
+        return int.from_bytes(fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except OSError:
+        return 0
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1, bounded."""
 
@@ -42,7 +55,11 @@ class BoundedProtocol(HttpToolsProtocol):
     drain_bytes = 128 * 2**20  # that are thrown away after an answer
     drain_seconds = 30.0  # during which they are
 
+    write_seconds = 60.0  # during which a client that has to read takes or sends something
+
     _head = 0
+    _taken = 0  # bytes of bodies
+    _reading: asyncio.TimerHandle | None = None
     _drained = 0
     _alarm: asyncio.TimerHandle | None = None
 
@@ -54,6 +71,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
         self._unset_alarm()
+        self._stop_watching()
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
@@ -80,6 +98,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body; after the answer it is thrown away."""
+        self._taken += len(body)
         if self.transport.is_closing():
             return
         if self.cycle.response_complete:
@@ -105,6 +124,35 @@ class BoundedProtocol(HttpToolsProtocol):
         self._drained = 0
         if unread:
             self._set_alarm(self.drain_seconds)
+
+    def pause_writing(self) -> None:
+        """More of an answer lies here than the client has read."""
+        super().pause_writing()
+        self._watch_reading(self._progress())
+
+    def resume_writing(self) -> None:
+        """It has read."""
+        self._stop_watching()
+        super().resume_writing()
+
+    def _progress(self) -> tuple[int, int, int]:
+        waiting = self.transport.get_write_buffer_size()
+        return waiting, _count_unread(self.transport.get_extra_info("socket")), self._taken
+
+    def _watch_reading(self, before: tuple[int, int, int]) -> None:
+        def look() -> None:
+            if (now := self._progress()) == before:
+                self.transport.abort()  # closing would wait for the client to read the rest
+            else:
+                self._watch_reading(now)
+
+        self._stop_watching()
+        self._reading = self.loop.call_later(self.write_seconds, look)
+
+    def _stop_watching(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
 
     def send_400_response(self, msg: str) -> None:
         """Answer what the parser refuses, in the middle of a body, too; `msg` is uvicorn's, and tells nothing."""

@@ -32,12 +32,13 @@ from service.admission import Gates
 from service.maintenance import Duty, Maintenance
 from service.models import Models
 from service.observation import note_worked
-from service.problems import CompactingError
+from service.problems import CompactingError, DeadlineError
 from service.settings import Settings
 from service.workers import Workers
 
 Result = TypeVar("Result")
 _LOOK_SECONDS = 0.2  # between looks at whether another generation is about to answer
+_WHOLE_PICTURES = 16  # items' pictures in memory, thumbnails not counted
 _SWAPS = 3  # during one query, before the last attempt
 _log = logging.getLogger(__name__)
 
@@ -63,7 +64,9 @@ class Engine:
             self.searcher.close()
             raise
         self._workers = Workers(self.models.current.size, keep_to_one_thread)
-        self._files = ThreadPoolExecutor(4, thread_name_prefix="files")  # pictures never wait behind searches
+        self._files = ThreadPoolExecutor(4, thread_name_prefix="files")  # readiness and lists wait behind nothing
+        self._pictures = ThreadPoolExecutor(4, thread_name_prefix="pictures")  # nor do pictures behind searches
+        self._whole_pictures = asyncio.Semaphore(_WHOLE_PICTURES)
         self._writes = ThreadPoolExecutor(1, thread_name_prefix="write")  # writers of an index take turns anyway
         self._compacting = threading.Lock()
         self.stopping = False  # set by the server once it is told to stop
@@ -83,6 +86,7 @@ class Engine:
         self._writes.shutdown(cancel_futures=True)
         self._workers.close()
         self._files.shutdown(cancel_futures=True)
+        self._pictures.shutdown(cancel_futures=True)
         self.searcher.close()
 
     def __enter__(self) -> Engine:
@@ -187,7 +191,21 @@ class Engine:
             file = reader(self.searcher.layout, record, self.settings.limits)
             return publish(file, self.settings.limits), record.content_hash
 
-        return await self._run(self._files, read)
+        return await self._run(self._pictures, read)
+
+    async def hold_picture(self) -> Callable[[], None]:
+        """Wait until one more item's whole picture may be in memory; to be called once its client has read it.
+
+        Raises DeadlineError.
+        """
+        seconds = self.settings.deadline_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                await self._whole_pictures.acquire()
+        except TimeoutError as error:
+            expected = f"one of {_WHOLE_PICTURES} to be read within {seconds:g} s"
+            raise DeadlineError("too many pictures are on their way", expected=expected) from error
+        return self._whole_pictures.release
 
     async def ask(self, question: Callable[[Searcher], Result]) -> Result:
         """Ask the searcher something quick that needs no encoder (items, info), off the event loop.

@@ -16,6 +16,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from service.connections import BoundedProtocol
+from service.pacing import Paced
 from tests.drawn_pictures import draw_picture
 from tests.service.live_service import serve
 
@@ -26,10 +27,20 @@ class Quick(BoundedProtocol):
     head_seconds = 0.3
     drain_seconds = 0.5
     drain_bytes = 2**20
+    write_seconds = 0.4
 
 
-async def refuse(_scope: Scope, _receive: Receive, send: Send) -> None:
-    """Answers without reading the body."""
+_LONG = 8 * 2**20
+_DONE: list[str] = []
+
+
+async def refuse(scope: Scope, _receive: Receive, send: Send) -> None:
+    """Answers without reading the body; at `/long` with a long text."""
+    if scope["path"] == "/long":
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % _LONG)]})
+        await send({"type": "http.response.body", "body": b"x" * _LONG})
+        _DONE.append(scope["path"])
+        return
     await send({"type": "http.response.start", "status": 429, "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": b"no"})
 
@@ -40,7 +51,7 @@ def address() -> Iterator[tuple[str, int]]:
     bound = socket.socket()
     bound.bind(("127.0.0.1", 0))
     bound.listen(16)
-    server = uvicorn.Server(uvicorn.Config(refuse, http=Quick, ws="none", lifespan="off", log_level="critical"))
+    server = uvicorn.Server(uvicorn.Config(Paced(refuse), http=Quick, ws="none", lifespan="off", log_level="critical"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
     thread.start()
     yield bound.getsockname()
@@ -129,6 +140,47 @@ def test_but_not_for_ever(address: tuple[str, int]) -> None:
         connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n")
         with pytest.raises(OSError):  # noqa: PT011
             send_slowly(connection, [b"x" * 2**20] * 64)
+
+
+def ask_for_long(address: tuple[str, int]) -> socket.socket:
+    _DONE.clear()
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
+    connection.connect(address)
+    connection.sendall(b"GET /long HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    return connection
+
+
+def receive_all(connection: socket.socket) -> int:
+    connection.settimeout(5)
+    size = 0
+    try:
+        while data := connection.recv(2**20):
+            size += len(data)
+            if size > _LONG:
+                break
+    except ConnectionResetError:
+        pass
+    return size
+
+
+def test_a_client_that_does_not_read_holds_nothing_for_long(address: tuple[str, int]) -> None:
+    with ask_for_long(address) as connection:
+        time.sleep(0.2)
+        assert not _DONE  # its place is taken as long as the answer is on its way
+        time.sleep(0.8)
+        assert _DONE
+        assert receive_all(connection) < _LONG
+
+
+def test_one_that_reads_slowly_gets_all(address: tuple[str, int]) -> None:
+    with ask_for_long(address) as connection:
+        got = 0
+        for _ in range(12):  # longer than a client may take that reads nothing
+            time.sleep(0.1)
+            got += len(connection.recv(2**16))
+        assert not _DONE
+        assert got + receive_all(connection) > _LONG
 
 
 def test_told_to_stop_it_ends_what_is_under_way(drawn_index: Path, tmp_path: Path) -> None:

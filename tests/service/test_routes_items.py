@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import socket
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
@@ -105,3 +108,28 @@ def test_a_picture_that_changed_or_went_away_is_gone(tiny_bundle: Bundle, own_pi
             thumbnail.unlink()
         expect_problem(client.get("/v1/items/1/thumbnail"), 410)
         assert client.get("/v1/items/4/thumbnail").content == before  # drawn anew
+
+
+def test_clients_that_do_not_read_pictures_take_no_more_memory_than_places(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (2000, 2000, 3), dtype=np.uint8)  # 12 MB, more than sockets hold
+    Image.fromarray(noise).save(pictures / "noise.png", compress_level=0)
+    build_index(read_source(pictures), tiny_bundle, tmp_path / "own.index")
+    with (
+        serve(tmp_path / "own.index", tmp_path / "log", "--deadline", 1) as service,
+        httpx.Client(base_url=service.url) as client,
+        ExitStack() as idle,
+    ):
+        url = httpx.URL(service.url)
+        for _ in range(16):
+            connection = idle.enter_context(socket.create_connection((url.host, url.port or 0)))
+            connection.sendall(f"GET /v1/items/1/image HTTP/1.1\r\nHost: {url.host}\r\n\r\n".encode())
+            assert connection.recv(15) == b"HTTP/1.1 200 OK"
+        refused = client.get("/v1/items/1/image")
+        expect_problem(refused, 503, "too many pictures")
+        assert refused.headers["retry-after"] == "1"
+        assert client.get("/v1/items/1/thumbnail").status_code == 200
+        assert client.get("/readyz").status_code == 200
+        idle.close()
+        assert client.get("/v1/items/1/image").status_code == 200
