@@ -30,6 +30,7 @@ from index.relocation import Relocation
 from index.snapshot import find_damaged_pictures, seal_snapshot
 from index.types import Vectors
 from index.vectors import explain_damaged
+from index.view import GenerationHold
 from index.writer import IndexWriter
 
 _BATCH = 128  # pictures a transaction
@@ -123,6 +124,7 @@ def activate(
 ) -> SwapReport:
     """Encode what a generation lacks, check it, seal it, and swap to it."""
     pool = EncoderPool(read_bundle(layout.model(generation.name)), plan.threads, plan.limits)
+    hold = GenerationHold(layout.generation(generation.name) / "manifest.json")  # a compaction may run beside
     with pool.borrow() as encoder:
         verify_golden(encoder)
     encoded, dropped = 0, []
@@ -140,6 +142,7 @@ def activate(
             encoded += done
             dropped += _drop(catalog, gone, plan)
     write_whole(layout.current, f"{generation.name}\n".encode())
+    del hold
     return SwapReport(generation.name, encoded, tuple(dropped))
 
 

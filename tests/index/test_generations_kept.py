@@ -9,13 +9,16 @@ import pytest
 
 from index.bundle import Bundle
 from index.catalog_writer import CatalogWriter
+from index.compaction import compact_index
+from index.creation import building
 from index.encoder import Encoder
 from index.errors import ModelMismatchError, OriginalMissingError, UsageError
-from index.generations import clear_old_generations
+from index.generations import EncodingPlan, clear_old_generations, roll_back
 from index.layout import Layout
 from index.searcher import Searcher
+from index.sources import SourcePicture
 from tests.drawn_pictures import draw_picture, write_drawn_pictures
-from tests.indexed_pictures import Encodes, answers_of, build, check_in_step, generations_of, go_back, swap
+from tests.indexed_pictures import Encodes, answers_of, build, check_in_step, editing, generations_of, go_back, swap
 
 GOLDEN = 8  # at most so many pictures are encoded to verify a model
 
@@ -112,6 +115,28 @@ class TestClearing:
                 assert searcher.info().size == 24  # it has caught up, and lets go
                 assert clear_old_generations(layout, catalog, 0) == [first]
         assert not layout.generation(first).exists()
+
+    def test_never_one_that_is_being_gone_back_to(
+        self, indexed: Path, own_pictures: Path, better: Bundle, best: Bundle
+    ) -> None:
+        """By a compaction beside, which keeps fewer."""
+        layout = Layout(indexed)
+        for bundle in (better, best):
+            swap(own_pictures, bundle, indexed, keep=2)
+        first = generations_of(indexed)[2]
+        with editing(indexed) as editor:
+            editor.add_bytes(SourcePicture("new", None, Path("none")), draw_picture("white", 50))
+
+        def compact(_done: int, _total: int) -> None:
+            with CatalogWriter(layout.catalog) as catalog:
+                compact_index(layout, catalog, keep=0)
+
+        with CatalogWriter(layout.catalog) as catalog, building(layout):
+            assert roll_back(layout, catalog, first.name, EncodingPlan(1), compact).encoded == 1
+        assert generations_of(indexed)[0].name == first.name
+        with CatalogWriter(layout.catalog) as catalog:
+            assert clear_old_generations(layout, catalog, 0)  # it was let go of
+        assert [one.name for one in generations_of(indexed)] == [first.name]
 
     def test_one_whose_folder_is_gone_already(self, indexed: Path, own_pictures: Path, better: Bundle) -> None:
         layout = Layout(indexed)
