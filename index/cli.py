@@ -39,6 +39,7 @@ def info(index: IndexOption, json: JsonOption = False) -> None:
         facts = searcher.info()
         generation, snapshot = searcher.generation, searcher.snapshot()
         unsealed, removed = searcher.unsealed()
+        earlier = [one.name for one in searcher.earlier_generations()]
         sources = [{"name": one.name, "listed": one.listed, "complete": one.complete} for one in searcher.sources()]
     fields = {
         "generation": facts.generation,
@@ -53,10 +54,10 @@ def info(index: IndexOption, json: JsonOption = False) -> None:
         "removed_unsealed": removed,
     }
     if json:
-        print_json({**fields, "sources": sources})
+        print_json({**fields, "earlier": earlier, "sources": sources})
         return
     lines = [f"{one['name']} ({'complete' if one['complete'] else 'interrupted'})" for one in sources]
-    print_facts({**fields, "sources": "; ".join(lines) or None})
+    print_facts({**fields, "earlier": "; ".join(earlier) or None, "sources": "; ".join(lines) or None})
 
 
 def list_items(

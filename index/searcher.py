@@ -141,6 +141,11 @@ class Searcher:
         with self._keeper.caught_up() as view:
             return view.generation
 
+    def earlier_generations(self) -> list[Generation]:
+        """Those that can be gone back to, the last one first."""
+        with self._keeper.reading() as catalog:
+            return catalog.generations()[1:]
+
     def snapshot(self) -> Snapshot | None:
         """The newest sealed snapshot."""
         with self._keeper.settled() as view:

@@ -42,6 +42,7 @@ class TestBuild:
                     "found 0 bytes)",
                 }
             ],
+            "adopted": [],
         }
 
     def test_for_people(self, tmp_path: Path, tiny_bundle: Bundle, own_pictures: Path, capsys: Output) -> None:
@@ -61,7 +62,7 @@ class TestBuild:
         (own_pictures / "new.png").write_bytes(draw_picture("red", 51))
         command = build_command(own_pictures, tiny_bundle, built, "--update")
         counts = {"added": 1, "replaced": 1, "moved": 1, "edited": 0, "removed": 1, "kept": 21, "skipped": []}
-        assert run_json(capsys, *command) == {"index": str(built), **counts}
+        assert run_json(capsys, *command) == {"index": str(built), **counts, "adopted": []}
         assert say(capsys, *command) == f"{built}: added 0, kept 24, skipped 0\n"
 
     def test_another_model(self, built: Path, own_pictures: Path, tmp_path: Path, capsys: Output) -> None:
@@ -213,7 +214,10 @@ class TestRollback:
         first = (built / "CURRENT").read_text().strip()
         other = write_tiny_bundle(tmp_path / "other", seed=1)
         say(capsys, *build_command(own_pictures, other, built))
+        (first,) = run_json(capsys, "index", "info", "--index", str(built))["earlier"]
+        assert f"earlier               {first}" in say(capsys, "index", "info", "--index", str(built))
         fields = run_json(capsys, "index", "rollback", "--index", str(built))
+        assert fields["generation"] == first
         assert fields == {"index": str(built), "generation": first, "encoded": 0, "dropped": []}
         assert answers_of(built) == before
         second = f"0002-{other.manifest.model_id[:8]}"
