@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import resource
 import socket
 import sys
 import termios
@@ -19,13 +20,15 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.problems import MEDIA_TYPE, make_document
 
+_FILES = 8192  # open at once, where the system allows as many
 
-def _make_answer(status: HTTPStatus, detail: str) -> bytes:
+
+def _make_answer(status: HTTPStatus, detail: str, header: str = "") -> bytes:
     """The last answer of a connection, to what never became a request that a route could see."""
     body = make_document(status, detail).model_dump_json().encode()
     head = (
         f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
-        "x-content-type-options: nosniff\r\nconnection: close\r\n\r\n"
+        f"{header}x-content-type-options: nosniff\r\nconnection: close\r\n\r\n"
     )
     return head.encode() + body
 
@@ -33,6 +36,9 @@ def _make_answer(status: HTTPStatus, detail: str) -> bytes:
 _TOO_LONG = _make_answer(
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     "the head is too long (expected at most 64 KiB for the address and all headers)",
+)
+_NO_ROOM = _make_answer(
+    HTTPStatus.SERVICE_UNAVAILABLE, "too many connections at once; try again in a second", "retry-after: 1\r\n"
 )
 _UNREADABLE = _make_answer(
     HTTPStatus.BAD_REQUEST, "this can not be read as HTTP/1.1 (expected a known method in upper case, and a whole head)"
@@ -47,6 +53,15 @@ def _count_unread(connection: socket.socket) -> int:
         return 0
 
 
+def plan_connections() -> int:
+    """How many connections there may be, after asking for as many open files as are of use: half are for the rest."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < _FILES:
+        soft = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return _FILES // 2 if soft == resource.RLIM_INFINITY else min(_FILES, soft) // 2
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1, bounded."""
 
@@ -57,7 +72,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     write_seconds = 60.0  # during which a client that has to read takes or sends something
 
+    most_connections = 512  # of the server; then one that is idle makes room, or the new one is refused
+
     _head = 0
+    _idle_since = 0.0  # of the loop's clock
     _taken = 0  # bytes of bodies
     _reading: asyncio.TimerHandle | None = None
     _drained = 0
@@ -66,7 +84,24 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a head."""
         super().connection_made(transport)
+        self._idle_since = self.loop.time()
         self._set_alarm(self.head_seconds)
+        if len(self.connections) > self.most_connections:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        others = [one for one in self.connections if isinstance(one, BoundedProtocol) and one is not self and one.idle]
+        if others:
+            min(others, key=lambda one: one._idle_since).transport.abort()
+        else:
+            self.transport.write(_NO_ROOM)
+            self.transport.close()
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request of it is under way, nor an answer still to be read."""
+        waits = self.cycle is None or self.cycle.response_complete
+        return waits and not self.transport.is_closing() and self.transport.get_write_buffer_size() == 0
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
@@ -120,6 +155,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """An answer was sent; of a refused request, before its body was whole."""
         unread = self.cycle.more_body
+        self._idle_since = self.loop.time()
         super().on_response_complete()
         self._drained = 0
         if unread:

@@ -13,7 +13,7 @@ import uvicorn
 
 from index.errors import UsageError
 from service.app import create_app
-from service.connections import BoundedProtocol
+from service.connections import BoundedProtocol, plan_connections
 from service.engine import Engine
 from service.settings import Settings
 
@@ -94,12 +94,16 @@ class _Server(uvicorn.Server):
 
 def run_server(settings: Settings, bound: socket.socket, on_ready: Callable[[str], None]) -> None:
     """Serve until interrupted; `on_ready` is told the address. Raises what opening the index raises."""
+
+    class Protocol(BoundedProtocol):
+        most_connections = plan_connections()
+
     with Engine(settings) as engine:
         config = uvicorn.Config(
             create_app(settings, engine),
             log_config=None,  # the root's handler writes its lines, too
             access_log=False,  # `service.observation` has a line a request
-            http=BoundedProtocol,
+            http=Protocol,
             ws="none",
             server_header=False,
             timeout_graceful_shutdown=_DRAIN_SECONDS,

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -18,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 from service.connections import BoundedProtocol
 from service.pacing import Paced
 from tests.drawn_pictures import draw_picture
-from tests.service.live_service import serve
+from tests.service.live_service import serve, wait_for_address
 
 
 class Quick(BoundedProtocol):
@@ -28,6 +31,7 @@ class Quick(BoundedProtocol):
     drain_seconds = 0.5
     drain_bytes = 2**20
     write_seconds = 0.4
+    most_connections = 8
 
 
 _LONG = 8 * 2**20
@@ -181,6 +185,47 @@ def test_one_that_reads_slowly_gets_all(address: tuple[str, int]) -> None:
             got += len(connection.recv(2**16))
         assert not _DONE
         assert got + receive_all(connection) > _LONG
+
+
+def test_idle_connections_make_room_for_new_ones(address: tuple[str, int]) -> None:
+    with ExitStack() as idle:
+        first = idle.enter_context(socket.create_connection(address))
+        time.sleep(0.02)
+        for _ in range(7):
+            idle.enter_context(socket.create_connection(address))
+        for _ in range(4):  # each is kept alive, and idle
+            connection = idle.enter_context(socket.create_connection(address))
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert answer(connection).startswith(b"HTTP/1.1 429 ")
+        assert closed_after(first) < 0.2
+
+
+def test_where_none_is_idle_a_new_one_is_refused(address: tuple[str, int]) -> None:
+    with ExitStack() as busy:
+        for _ in range(8):
+            busy.enter_context(ask_for_long(address))
+        time.sleep(0.1)
+        with socket.create_connection(address) as connection:
+            expect_last_problem(answer(connection), 503)
+
+
+def test_idle_connections_leave_the_service_files_to_open(drawn_index: Path, tmp_path: Path) -> None:
+    """Else SQLite could not open the catalogue."""
+    limited = ["sh", "-c", 'ulimit -n 128; exec "$@"', "sh", sys.executable, "-m", "crossmatch", "serve", "--port", "0"]
+    log = tmp_path / "log"
+    with (
+        log.open("wb") as errors,
+        subprocess.Popen([*limited, "--index", str(drawn_index)], stderr=errors) as process,
+        ExitStack() as idle,
+    ):
+        idle.callback(process.terminate)
+        url = httpx.URL(wait_for_address(process, log))
+        for _ in range(200):
+            idle.enter_context(socket.create_connection((url.host, url.port or 0)))
+        for _ in range(3):
+            assert httpx.get(url.join("/readyz")).status_code == 200
+            picture = {"image": draw_picture("red")}
+            assert httpx.post(url.join("/v1/search"), files=picture).status_code == 200
 
 
 def test_told_to_stop_it_ends_what_is_under_way(drawn_index: Path, tmp_path: Path) -> None:
