@@ -35,6 +35,10 @@ def serve(
     host: HostOption = "127.0.0.1",
     port: PortOption = 8000,
     threads: ThreadsOption = None,
+    batch: Annotated[
+        int,
+        typer.Option("--batch", min=1, max=1024, help="Pictures encoded at once, on an accelerator only."),
+    ] = 16,
     waiting: Annotated[int, typer.Option("--waiting", min=1, help="Searches at once; beyond that, 429.")] = 64,
     writes_waiting: Annotated[
         int, typer.Option("--writes-waiting", min=1, help="Writes at once; beyond that, 429.")
@@ -102,6 +106,7 @@ def serve(
     from index.images import ImageLimits
     from index.layout import Layout
     from service.access.policy import AccessOptions, plan_access
+    from service.batching import Batching
     from service.server import ending_in_order, listen, run_server
     from service.settings import Settings, read_attribution
 
@@ -115,6 +120,7 @@ def serve(
         settings = Settings(
             index,
             threads=threads,
+            batching=Batching(size=batch),
             waiting=waiting,
             writes_waiting=writes_waiting,
             deadline_seconds=deadline,

@@ -11,7 +11,8 @@ import pytest
 import crossmatch
 from crossmatch import make_command
 from index.errors import UsageError
-from service.settings import read_attribution
+from service import server
+from service.settings import Settings, read_attribution
 from tests.documents import read_document, sections
 from tests.service.live_service import run_crossmatch
 
@@ -51,6 +52,18 @@ def test_a_variable_is_read_and_an_option_beats_it(
     monkeypatch.setenv("CROSSMATCH_HOST", "192.0.2.1")
     assert crossmatch.run(["serve", "--port", "0"]) == 2
     assert "192.0.2.1" in capsys.readouterr().err
+
+
+def test_what_is_said_is_what_the_service_is_told(drawn_index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Settings] = []
+    monkeypatch.setattr(server, "run_server", lambda settings, *_: told.append(settings))
+    monkeypatch.setenv("CROSSMATCH_BATCH", "4")
+    options = ["--threads", "3", "--waiting", "5", "--writes-waiting", "6", "--deadline", "7", "--max-bytes", "8"]
+    assert crossmatch.run(["serve", "--index", str(drawn_index), "--port", "0", "--max-pixels", "9", *options]) == 0
+    [settings] = told
+    assert (settings.index, settings.threads, settings.batching.size) == (drawn_index, 3, 4)
+    assert (settings.waiting, settings.writes_waiting, settings.deadline_seconds) == (5, 6, 7.0)
+    assert (settings.limits.max_bytes, settings.limits.max_pixels) == (8, 9)
 
 
 def test_several_values_and_flags_come_as_variables(drawn_index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
