@@ -64,6 +64,9 @@ def is_adopted(model: Path) -> bool:
 def finish_adoption(layout: Layout, generation: Generation) -> bool:
     """End one that was interrupted; False where the bundle's manifest is neither the new one nor the old one."""
     model, description = layout.model(generation.name), layout.generation(generation.name) / "manifest.json"
+    for name in (ADOPTING, MANIFEST_NAME):
+        for draft in model.glob(f".{name}-*"):  # of one that was killed as it wrote
+            draft.unlink()
     if not (model / ADOPTING).exists():
         return True
     bundle = read_bundle(model)

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from index.adoption import ADOPTING
+from index.bundle import OPTIONAL, REQUIRED
 from index.catalog import Generation, PictureRecord
 from index.catalog_inspector import CatalogInspector
 from index.errors import CrossmatchError
@@ -19,6 +21,7 @@ from index.generation_check import check_generation
 from index.holding import keeping_files
 from index.layout import CATALOG, Layout
 from index.log_check import WrongByte, check_log
+from index.manifest import MANIFEST_NAME
 from index.picture_check import check_pictures
 from index.reserve import RESERVE, RESERVE_BYTES
 from index.unwritable import log_of
@@ -28,6 +31,7 @@ _OURS = {
     *(CATALOG, f"{CATALOG}-wal", f"{CATALOG}-shm", "CURRENT", "NEXT", "build.lock", "seal.lock", "clear.lock", RESERVE),
     *("originals", "thumbnails", "generations", "keys.json", "keys.lock"),
 }
+_OF_A_BUNDLE = {MANIFEST_NAME, *REQUIRED, *OPTIONAL, ADOPTING}
 
 
 def verify_index(layout: Layout) -> list[Finding]:
@@ -137,6 +141,7 @@ def _find_leftovers(layout: Layout, catalog: CatalogInspector, records: list[Pic
         ours = {"manifest.json", "model", "vectors.f32"}
         ours |= {snapshot.file, snapshot.entries_file} if snapshot else set()
         yield from _find_strangers(layout.generation(generation.name), ours)
+        yield from _find_strangers(layout.model(generation.name), _OF_A_BUNDLE)
 
 
 def _find_strangers(folder: Path, ours: Iterable[str]) -> Iterator[Finding]:

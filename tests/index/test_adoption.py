@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Callable, Iterator
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from index import adoption
+from index.adoption import adopt_manifest
 from index.bundle import Bundle, read_bundle, write_calibration
 from index.calibration import Calibration, parse_calibration
+from index.catalog import Generation
 from index.errors import IndexBusyError
 from index.holding import keeping_files
 from index.layout import Layout
@@ -21,6 +25,7 @@ from index.searcher import Searcher
 from index.types import SearchResult
 from index.verification import verify_index
 from tests.command_line import Output, build_command, run_json, say
+from tests.faults.processes import fork, kill
 from tests.index.test_verification import flip
 from tests.indexed_pictures import build
 from tests.tiny_model import tiny_calibration, write_tiny_bundle
@@ -173,3 +178,41 @@ def test_killed_anywhere_a_changed_byte_is_still_found(stopped: Layout) -> None:
     assert "the bundle's manifest is not the one that the generation names" in faults(stopped)
     assert any(one.remains for one in repair_index(stopped))
     assert faults(stopped) != []
+
+
+def test_what_one_that_was_killed_as_it_wrote_left_is_noted_and_goes(
+    indexed: Path, calibrated: Bundle, own_pictures: Path
+) -> None:
+    layout = Layout(indexed)
+    left = layout.model(generation_of(layout).name) / ".manifest.json-x1"
+    left.write_bytes(b"half")
+    assert [(one.kind, one.where) for one in verify_index(layout)] == [("note", str(left))]
+    build(own_pictures, calibrated, indexed, update=True)
+    assert verify_index(layout) == []
+
+
+def adopt_on(layout: Layout, generation: Generation, bundles: Sequence[Bundle]) -> None:
+    """One after the other, until this process is killed."""
+    while True:
+        for bundle in bundles:
+            adopt_manifest(layout, generation, bundle)
+
+
+def test_killed_for_real_it_is_the_old_one_or_the_new(indexed: Path, calibrated: Bundle, tmp_path: Path) -> None:
+    layout, chance, interrupted = Layout(indexed), random.Random(1), 0
+    generation, report = generation_of(layout), tmp_path / "report"
+    bundles = [calibrated, write_tiny_bundle(tmp_path / "again", 0, recalibrated())]
+    for _ in range(20):
+        process = fork(lambda: adopt_on(layout, generation, bundles), report)
+        time.sleep(0.01 + 0.05 * chance.random())
+        assert kill(process), report.read_text()
+        interrupted += (layout.model(generation.name) / "adopting.json").exists()
+        with Searcher(indexed) as searcher:
+            known = searcher.read_bundle().calibration
+            assert known in (None, tiny_calibration(), recalibrated())
+            check_by(known, searcher)
+    assert interrupted
+    assert faults(layout) == []
+    for bundle in bundles:
+        adopt_manifest(layout, generation, bundle)
+    assert verify_index(layout) == []
