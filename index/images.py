@@ -7,6 +7,7 @@ a new decode rule in the bundle's manifest: how the same bytes become pixels, si
 from __future__ import annotations
 
 import io
+import re
 import stat
 import warnings
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_MOST_SCANS = 100  # of a JPEG; progressive ones have about ten
+_SCAN = b"\xff\xda"
+_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # and not a byte 0xff of coded pixels, nor a restart
 _READABLE = "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF"
 # How a readable file begins: where Pillow can not open it all the same, it is damaged rather than of another kind.
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\x00", b"MM\x00*")
@@ -123,10 +127,29 @@ def _decode(data: bytes, limits: ImageLimits, reduce_to: int | None) -> Image.Im
             raise BrokenImageError("the picture has no pixels", found=f"{width}x{height}")
         if reduce_to is not None and image.format in ("JPEG", "MPO"):
             image.draft(image.mode, (reduce_to, reduce_to))
+        if image.format in ("JPEG", "MPO") and _has_too_many_scans(data):
+            raise BrokenImageError("the picture has too many scans", expected=f"at most {_MOST_SCANS}")
         image.load()
         turn = _TURNS.get(_orientation(image))
         rgb = _to_rgb(image)
         return rgb.transpose(turn) if turn is not None else rgb
+
+
+def _has_too_many_scans(data: bytes) -> bool:
+    """Whether a JPEG keeps the decoder busy for ever: each scan goes over all of its pixels, and may be a few bytes."""
+    if data.count(_SCAN) <= _MOST_SCANS:  # nearly every file
+        return False
+    scans, at = 0, 2
+    while (marker := _MARKER.search(data, at)) is not None:
+        at, kind = marker.end(), marker[1]
+        if kind == b"\xd9":  # the picture's end: what follows is not decoded
+            return False
+        if kind not in (b"\x01", b"\xd8"):  # these alone have no length
+            at += max(2, int.from_bytes(data[at : at + 2], "big"))
+        scans += kind == _SCAN[1:]
+        if scans > _MOST_SCANS:
+            return True
+    return False
 
 
 def _orientation(image: Image.Image) -> int:

@@ -266,3 +266,21 @@ def test_threads_do_not_disturb_each_other() -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_a_jpeg_of_many_scans_is_refused_at_once() -> None:
+    """Each goes over all of the pixels again: a megabyte of them keeps the decoder busy for half a minute."""
+    data = save(Image.new("RGB", (4000, 4000), (200, 30, 30)), "JPEG", progressive=True)
+    whole, scan = data[:-2], data[data.rindex(b"\xff\xda") : -2]
+    started = time.perf_counter()
+    with pytest.raises(BrokenImageError, match="too many scans"):
+        decode(whole + scan * 2000 + b"\xff\xd9", LIMITS)
+    assert time.perf_counter() - started < 1
+    assert decode(whole + scan * 20 + b"\xff\xd9", LIMITS).size == (4000, 4000)
+
+
+def test_what_only_looks_like_scans_is_no_reason() -> None:
+    """Within a segment, such as a thumbnail, and after the end, such as a film."""
+    data = save(noise(), "JPEG", progressive=True)
+    inside = b"\xff\xe5" + (40_002).to_bytes(2, "big") + b"\xff\xda" * 20_000
+    assert decode(data[:2] + inside + data[2:] + b"\xff\xda\x00\x02" * 5000, LIMITS).size == (24, 18)
