@@ -32,13 +32,14 @@ from service.admission import Gates
 from service.maintenance import Duty, Maintenance
 from service.models import Models
 from service.observation import note_worked
-from service.problems import CompactingError, DeadlineError
+from service.problems import CompactingError
 from service.settings import Settings
+from service.turns import Turns
 from service.workers import Workers
 
 Result = TypeVar("Result")
 _LOOK_SECONDS = 0.2  # between looks at whether another generation is about to answer
-_WHOLE_PICTURES = 16  # items' pictures in memory, thumbnails not counted
+_TURNS = 16  # items' pictures in memory, and as many lists; thumbnails are small
 _SWAPS = 3  # during one query, before the last attempt
 _log = logging.getLogger(__name__)
 
@@ -66,7 +67,8 @@ class Engine:
         self._workers = Workers(self.models.current.size, keep_to_one_thread)
         self._files = ThreadPoolExecutor(4, thread_name_prefix="files")  # readiness and lists wait behind nothing
         self._pictures = ThreadPoolExecutor(4, thread_name_prefix="pictures")  # nor do pictures behind searches
-        self._whole_pictures = asyncio.Semaphore(_WHOLE_PICTURES)
+        self.pictures = Turns("pictures", _TURNS, settings.deadline_seconds)
+        self.lists = Turns("lists", _TURNS, settings.deadline_seconds)
         self._writes = ThreadPoolExecutor(1, thread_name_prefix="write")  # writers of an index take turns anyway
         self._compacting = threading.Lock()
         self.stopping = False  # set by the server once it is told to stop
@@ -192,20 +194,6 @@ class Engine:
             return publish(file, self.settings.limits), record.content_hash
 
         return await self._run(self._pictures, read)
-
-    async def hold_picture(self) -> Callable[[], None]:
-        """Wait until one more item's whole picture may be in memory; to be called once its client has read it.
-
-        Raises DeadlineError.
-        """
-        seconds = self.settings.deadline_seconds
-        try:
-            async with asyncio.timeout(seconds):
-                await self._whole_pictures.acquire()
-        except TimeoutError as error:
-            expected = f"one of {_WHOLE_PICTURES} to be read within {seconds:g} s"
-            raise DeadlineError("too many pictures are on their way", expected=expected) from error
-        return self._whole_pictures.release
 
     async def ask(self, question: Callable[[Searcher], Result]) -> Result:
         """Ask the searcher something quick that needs no encoder (items, info), off the event loop.

@@ -152,7 +152,7 @@ async def list_items(
     limit: Annotated[int, Query(ge=1, le=1000, description="How many at most.")] = 100,
     cursor: CursorText = None,
     key: Annotated[str | None, Query(min_length=1, max_length=1000, description="The one item of this key.")] = None,
-) -> JSONResponse:
+) -> Response:
     """By ascending id, from the cursor on."""
     after = decode_place(cursor) if cursor is not None else 0
 
@@ -162,9 +162,12 @@ async def list_items(
         item = searcher.find_item(key)
         return [item] if item is not None and item.id > after else []
 
-    items = await engine.ask(read)
-    more = encode_place(items[limit - 1].id) if len(items) > limit else None
-    return JSONResponse({"items": [describe_item(item) for item in items[:limit]], "next_cursor": more})
+    async def answer() -> Response:
+        items = await engine.ask(read)
+        more = encode_place(items[limit - 1].id) if len(items) > limit else None
+        return JSONResponse({"items": [describe_item(item) for item in items[:limit]], "next_cursor": more})
+
+    return await engine.lists.answer(answer)
 
 
 @router.get(

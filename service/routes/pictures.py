@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from service.problems import describe_problems
 from service.routes import EngineDependency
@@ -29,12 +27,7 @@ _PICTURE: dict[int | str, dict[str, Any]] = {
 )
 async def read_item_image(id: ItemId, request: Request, engine: EngineDependency) -> Response:  # noqa: A002
     """The pixels that were indexed, without EXIF, GPS, XMP or comments; 410 if they are no longer there."""
-    release = await engine.hold_picture()
-    try:
-        return _HeldAnswer(await _answer_picture(id, request, engine, thumbnail=False), release)
-    except BaseException:
-        release()
-        raise
+    return await engine.pictures.answer(lambda: _answer_picture(id, request, engine, thumbnail=False))
 
 
 @router.get(
@@ -46,21 +39,6 @@ async def read_item_image(id: ItemId, request: Request, engine: EngineDependency
 async def read_item_thumbnail(id: ItemId, request: Request, engine: EngineDependency) -> Response:  # noqa: A002
     """A JPEG, upright, on white, at most 256 pixels on the longer side."""
     return await _answer_picture(id, request, engine, thumbnail=True)
-
-
-class _HeldAnswer(Response):
-    """An answer whose place is free once its client has read it, or has gone."""
-
-    def __init__(self, answer: Response, release: Callable[[], None]) -> None:
-        super().__init__()
-        self._answer, self._release = answer, release
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the answer that was given."""
-        try:
-            await self._answer(scope, receive, send)
-        finally:
-            self._release()
 
 
 async def _answer_picture(id_: int, request: Request, engine: EngineDependency, *, thumbnail: bool) -> Response:
