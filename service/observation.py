@@ -6,6 +6,7 @@ from our own tables, and that neither query nor raw path is written down.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import secrets
@@ -69,6 +70,10 @@ class Observation:
     async def _answer(self, scope: Scope, receive: Receive, send: Send, progress: Progress) -> None:
         try:
             await self._app(scope, receive, send)
+        except asyncio.CancelledError:  # told to stop, the server gives what is under way so long and no longer
+            _log.warning("a request is cut off: the service is stopping")
+            if not progress.status:
+                await make_problem(503, "the service is stopping", {"Retry-After": "1"})(scope, receive, send)
         except Exception as error:
             _log.error("unexpected %s", type(error).__name__, exc_info=error)
             if progress.status:  # too late for another answer: the server cuts the connection

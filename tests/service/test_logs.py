@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from pathlib import Path
 
 import httpx
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 
 from service.logs import JsonFormatter, TextFormatter
-from service.observation import choose_id
+from service.metrics import Metrics
+from service.observation import Observation, choose_id
 from tests.drawn_pictures import draw_picture
 from tests.service.live_service import serve
 
@@ -86,3 +89,33 @@ def test_a_request_is_a_line_of_text_unless_the_level_is_higher(drawn_index: Pat
         with serve(drawn_index, log, "--log-level", level) as started:
             httpx.get(f"{started.url}/healthz")
         assert log.read_text().count("GET /healthz 200") == expected
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_what_is_cut_off_by_the_end_is_told_so(begun: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """And is a line of the log, not a stack trace."""
+    sent: list[Message] = []
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        if begun:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        await asyncio.sleep(60)
+
+    async def receive() -> Message:
+        raise AssertionError("nothing is to be received")
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def check() -> None:
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+        task = asyncio.create_task(Observation(app, Metrics())(scope, receive, send))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        await task
+
+    asyncio.run(check())
+    assert sent[0]["status"] == (200 if begun else 503)
+    assert len(sent) == (1 if begun else 2)  # one that was begun can not be ended as if it were whole
+    assert "the service is stopping" in caplog.text
+    assert "Traceback" not in caplog.text
