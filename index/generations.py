@@ -1,7 +1,8 @@
 """Another model's generation beside the active one: encoded, checked, and swapped in one transaction.
 
-A swap proves, in the transaction that makes it, that no picture was written that the new generation lacks. Writers
-and searches go on meanwhile. Killed anywhere, the old or the new generation is whole, and the same call goes on.
+A swap proves, in the transaction that makes it, that no picture was written that the new generation lacks; the last
+few that were are encoded in that transaction. Writers and searches go on until then. Killed anywhere, the old or the
+new generation is whole, and the same call goes on.
 What may change here: what is checked before a swap. Not: that proof.
 """
 
@@ -9,8 +10,9 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,7 @@ from index.view import GenerationHold
 from index.writer import IndexWriter
 
 _BATCH = 128  # pictures a transaction
+_LAST, _MOST = 32, 1024  # pictures that may be encoded while writers wait: at first, and after many rounds
 _SHOWN = 5  # missing originals that an error names
 
 OnProgress = Callable[[int, int], None]  # done, total
@@ -127,57 +130,92 @@ def activate(
     hold = GenerationHold(layout.generation(generation.name) / "manifest.json")  # a compaction may run beside
     with pool.borrow() as encoder:
         verify_golden(encoder)
-    encoded, dropped = 0, []
+    dropped: list[str] = []
     with announcing(layout, generation.name), IndexWriter(layout, catalog) as writer:
-        while True:
-            missing = catalog.pictures_without_vector(generation)
-            if not missing:
-                if catalog.snapshot(generation) is None:
-                    seal_snapshot(layout, catalog, generation)
-                if _swap(layout, catalog, generation, plan.relocation):
-                    break
-                continue
-            missing = plan.relocation.apply(missing) if plan.relocation else missing
-            done, gone = _encode_missing(layout, pool, writer, generation, missing, on_progress)
-            encoded += done
-            dropped += _drop(catalog, gone, plan)
+        catching = _CatchingUp(layout, catalog, writer, pool, generation, plan)
+        for attempt in count():
+            if missing := catching.list_missing():
+                dropped += _drop(catalog, catching.encode(missing, on_progress), plan)
+            if catalog.snapshot(generation) is None:
+                seal_snapshot(layout, catalog, generation)
+            if not attempt:
+                check_rows(layout, catalog, generation)
+            if catching.swap(most=min(_LAST << attempt, _MOST)):
+                break
     write_whole(layout.current, f"{generation.name}\n".encode())
     del hold
-    return SwapReport(generation.name, encoded, tuple(dropped))
+    return SwapReport(generation.name, catching.encoded, tuple(dropped))
 
 
-def _encode_missing(
-    layout: Layout,
-    pool: EncoderPool,
-    writer: IndexWriter,
-    generation: Generation,
-    missing: Sequence[PictureRecord],
-    on_progress: OnProgress | None,
-) -> tuple[int, list[PictureRecord]]:
-    """Encode pictures from their originals, in durable batches; how many, and those whose originals are gone."""
+@dataclass
+class _CatchingUp:
+    """A generation that comes to hold what was written meanwhile; however steadily others write, it gets there."""
 
-    def encode(encoder: Encoder, record: PictureRecord) -> tuple[PictureRecord, Vectors | None]:
+    layout: Layout
+    catalog: CatalogWriter
+    writer: IndexWriter
+    pool: EncoderPool
+    generation: Generation
+    plan: EncodingPlan
+    encoded: int = 0  # pictures
+
+    def list_missing(self) -> Sequence[PictureRecord]:
+        """Live pictures without a row, where their originals lie now."""
+        missing = self.catalog.pictures_without_vector(self.generation)
+        return self.plan.relocation.apply(missing) if self.plan.relocation else missing
+
+    def encode(self, missing: Sequence[PictureRecord], on_progress: OnProgress | None) -> list[PictureRecord]:
+        """Encode pictures from their originals, in durable batches; those whose originals are gone."""
+        gone: list[PictureRecord] = []
+        batch: list[tuple[int, Vectors]] = []
+        for done, (record, vector) in enumerate(self._encode(missing), start=1):
+            if vector is None:
+                gone.append(record)
+            else:
+                batch.append((record.id, vector))
+            if len(batch) >= _BATCH or (batch and done == len(missing)):
+                with self.catalog.writing():
+                    self._put(batch)
+                batch = []
+            if on_progress:
+                on_progress(done, len(missing))
+        return gone
+
+    def swap(self, most: int) -> bool:
+        """One transaction: what is still missing is encoded while writers wait, and the generation answers.
+
+        False if more than `most` pictures are missing, or an original is: then nothing is done.
+        """
+        with self.catalog.writing():
+            missing = self.list_missing()
+            if len(missing) > most:
+                return False
+            found = [(record.id, vector) for record, vector in self._encode(missing) if vector is not None]
+            if len(found) < len(missing):
+                return False
+            self._put(found)
+            self.catalog.activate_generation(self.generation)
+            if self.plan.relocation is not None:
+                self.plan.relocation.record(self.catalog)
+        return True
+
+    def _put(self, batch: list[tuple[int, Vectors]]) -> None:
+        """Write rows, inside a transaction; those of pictures that were removed meanwhile are left out."""
+        if batch:
+            self.writer.write_rows(self.generation, [id_ for id_, _ in batch], np.stack([row for _, row in batch]))
+            self.encoded += len(batch)
+
+    def _encode(self, records: Sequence[PictureRecord]) -> Iterator[tuple[PictureRecord, Vectors | None]]:
+        return self.pool.map(self._encode_original, records)
+
+    def _encode_original(self, encoder: Encoder, record: PictureRecord) -> tuple[PictureRecord, Vectors | None]:
         try:
-            original = read_original(layout, record, encoder.limits)
+            original = read_original(self.layout, record, encoder.limits)
             return record, encoder.encode_bytes(original.data)
         except OriginalMissingError as error:
-            if isinstance(error.__cause__, ImageError) and locate_original(layout, record).exists():
+            if isinstance(error.__cause__, ImageError) and locate_original(self.layout, record).exists():
                 raise  # it is there and can not be read: a failing disk is no reason to remove an item
             return record, None
-
-    gone: list[PictureRecord] = []
-    batch: list[tuple[int, Vectors]] = []
-    for done, (record, vector) in enumerate(pool.map(encode, missing), start=1):
-        if vector is None:
-            gone.append(record)
-        else:
-            batch.append((record.id, vector))
-        if len(batch) >= _BATCH or (batch and done == len(missing)):
-            writer.put_rows(generation, [id_ for id_, _ in batch], np.stack([row for _, row in batch]))
-            batch = []
-        if on_progress:
-            on_progress(done, len(missing))
-    return len(missing) - len(gone), gone
 
 
 def _drop(catalog: CatalogWriter, gone: Sequence[PictureRecord], plan: EncodingPlan) -> list[str]:
@@ -211,18 +249,6 @@ def _refuse_unmounted(gone: Sequence[PictureRecord]) -> None:
                 found="an empty folder" if folder.is_dir() else "no such folder",
                 remedy="mount it, or say --images-root; to be rid of its items, remove them by their keys",
             )
-
-
-def _swap(layout: Layout, catalog: CatalogWriter, generation: Generation, relocation: Relocation | None) -> bool:
-    """One transaction: nothing was written that the generation lacks, so it answers now. False if something was."""
-    check_rows(layout, catalog, generation)
-    with catalog.writing():
-        if catalog.pictures_without_vector(generation):
-            return False
-        catalog.activate_generation(generation)
-        if relocation is not None:
-            relocation.record(catalog)
-        return True
 
 
 def check_rows(layout: Layout, catalog: CatalogWriter, generation: Generation) -> None:

@@ -135,13 +135,13 @@ class IndexWriter:
             vectors: list[Vectors] = []
             outcomes = [self._apply(write, pictures, vectors) for write in writes]
             if pictures:
-                self._write_living_rows(generation, pictures, np.stack(vectors))
+                self.write_rows(generation, pictures, np.stack(vectors))
         return outcomes
 
     def put_rows(self, generation: Generation, pictures: list[int], rows: Vectors) -> None:
         """Rows of pictures that are there already, for a generation that is being encoded; (n, d) float32, unit."""
         with self._catalog.writing():
-            self._write_living_rows(generation, pictures, rows)
+            self.write_rows(generation, pictures, rows)
 
     def _apply(self, write: Write, pictures: list[int], vectors: list[Vectors]) -> Outcome:
         match write:
@@ -196,8 +196,8 @@ class IndexWriter:
             catalog.move_picture(catalog.picture_of_item(write.item).id, write.path)
         return Outcome.EDITED
 
-    def _write_living_rows(self, generation: Generation, pictures: list[int], rows: Vectors) -> None:
-        """Rows (n, d) of those `pictures` that were not removed meanwhile, by the same batch or another process."""
+    def write_rows(self, generation: Generation, pictures: list[int], rows: Vectors) -> None:
+        """Inside a transaction: rows (n, d) of those `pictures` that were not removed meanwhile, by whomever."""
         living = [place for place, picture in enumerate(pictures) if self._catalog.has_picture(picture)]
         if living:
             self._write_rows(generation, [pictures[place] for place in living], rows[living])

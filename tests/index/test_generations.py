@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
@@ -145,26 +146,35 @@ class TestWritesMeanwhile:
         assert swap(own_pictures, better, indexed, on_progress=at(20, write)).encoded >= 24
         self._check(indexed, better, tmp_path)
 
+    @pytest.mark.parametrize(("last", "swaps"), [(32, [True]), (1, [False, True])])
     def test_those_between_the_seal_and_the_swap(
-        self, indexed: Path, own_pictures: Path, better: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self,
+        indexed: Path,
+        own_pictures: Path,
+        better: Bundle,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        last: int,
+        swaps: list[bool],
     ) -> None:
-        """The swap's own transaction finds that a picture is lacking; the snapshot is there and stays."""
-        swap_to = generations._swap
+        """The swap's own transaction finds that two pictures are lacking; the snapshot is there and stays."""
+        swap_to = generations._CatchingUp.swap
         calls: list[bool] = []
 
-        def write_then_swap(layout: Layout, catalog: CatalogWriter, generation: Generation, _: None) -> bool:
+        def write_then_swap(catching: generations._CatchingUp, most: int) -> bool:
             if not calls:
                 add_picture(indexed, "added", draw_picture("white", 50))
                 with editing(indexed) as editor:
                     editor.update("red/red-0.png", ItemPatch(draw_picture("red", 51), "scarlet"))
                     editor.update("red/red-1.jpg", ItemPatch(metadata={"price": 3}))
                     editor.remove(["blue/blue-0.png", "white/white-2.png"])
-            calls.append(swap_to(layout, catalog, generation, None))
+            calls.append(swap_to(catching, most))
             return calls[-1]
 
-        monkeypatch.setattr(generations, "_swap", write_then_swap)
+        monkeypatch.setattr(generations._CatchingUp, "swap", write_then_swap)
+        monkeypatch.setattr(generations, "_LAST", last)
         swap(own_pictures, better, indexed)
-        assert calls == [False, True]
+        assert calls == swaps
         self._check(indexed, better, tmp_path)
 
     @staticmethod
@@ -231,6 +241,44 @@ class TestWritesMeanwhile:
         monkeypatch.setattr("index.writer.IndexWriter.apply", refuse)
         with editing(indexed) as editor, pytest.raises(CrossmatchError, match="again and again"):
             editor.update("red/red-0.png", ItemPatch(label="x"))
+
+
+class TestSteadyWrites:
+    def test_whoever_writes_without_a_pause_does_not_keep_a_swap_from_happening(
+        self, indexed: Path, own_pictures: Path, better: Bundle, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Checking the rows of a large index takes longer than a write: something is always missing after it."""
+        check = generations.check_rows
+        written: list[str] = []
+        stop = Event()
+
+        def check_slowly(layout: Layout, catalog: CatalogWriter, generation: Generation) -> None:
+            check(layout, catalog, generation)
+            seen = len(written)
+            while len(written) < seen + 3:
+                time.sleep(0.01)
+
+        def write() -> None:
+            while not stop.is_set():
+                key = f"steady/{len(written)}"
+                add_picture(indexed, key, draw_picture("red", 1000 + len(written)))
+                written.append(key)
+
+        monkeypatch.setattr(generations, "check_rows", check_slowly)
+        writer = Thread(target=write)
+        swapper = Thread(target=swap, args=(own_pictures, better, indexed), daemon=True)
+        writer.start()
+        try:
+            swapper.start()
+            swapper.join(60)
+            assert not swapper.is_alive()
+        finally:
+            stop.set()
+            writer.join()
+        assert generations_of(indexed)[0].model_id == better.manifest.model_id
+        assert set(written) <= set(items_of(indexed))
+        with Catalog(Layout(indexed).catalog) as catalog:
+            assert not catalog.pictures_without_vector(catalog.active_generation())
 
 
 class StopError(Exception):
