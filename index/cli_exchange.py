@@ -24,7 +24,7 @@ def export_index(
 ) -> None:
     """Write out every item: key, label, metadata and vector, as one moment left them.
 
-    Parquet has the columns key, label, metadata (JSON), content_hash and vector; it needs `crossmatch[parquet]`.
+    Parquet has the columns key, label, metadata (JSON), content_hash and vector; it needs the extra `parquet`.
 
     Examples:
 

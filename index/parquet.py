@@ -29,7 +29,7 @@ def import_pyarrow() -> tuple[Any, Any]:
             "Parquet files need pyarrow",
             expected="the package pyarrow",
             found=error,
-            remedy='install it with `pip install "crossmatch[parquet]"`, or use CSV, JSONL or npy',
+            remedy="pip install '.[parquet]' in the clone, or use CSV, JSONL or npy",
         ) from error
 
 

@@ -65,8 +65,8 @@ def train(
         raise UsageError("a dry run has no seeds", expected="either --seeds or --dry-run")
     if (output is None) != dry_run:
         raise UsageError("a run needs a folder, and a dry run has none", expected="either --output or --dry-run")
+    _require_torch("training")
     settings = read_config(config, overrides or ())
-    _require_torch()
     restart_with_kept_memory()
     if output is None:
         from training.dry_run import try_out
@@ -109,8 +109,9 @@ def export_model(
         Path, typer.Option("--output", help="The bundle's folder.", metavar="BUNDLE", show_default=False)
     ],
     weights: Annotated[
-        str, typer.Option("--weights", help="`pretrained`, a weights file, or a bundle.")
+        str, typer.Option("--weights", help="`pretrained`, `none`, a weights file, or a bundle.")
     ] = "pretrained",
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the bundle that is there.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Make a model bundle from a backbone and its weights.
@@ -125,7 +126,11 @@ def export_model(
     """
     from index.bundle import describe_bundle
     from index.model_export import PRETRAINED, export_pretrained
+    from training.export_choice import check_choice, refuse_bundle
 
+    check_choice(backbone, weights)
+    if not replace:
+        refuse_bundle(output)
     if weights == "pretrained" and backbone.removeprefix("tf_") in PRETRAINED:
         bundle = export_pretrained(backbone, output)
     else:
@@ -178,7 +183,7 @@ def calibrate_model(
 
 
 def _export_with_torch(backbone: str, weights: str, output: Path) -> Bundle:
-    _require_torch()
+    _require_torch(f"{backbone} with the weights {weights}")
     from training.backbones import build_backbone
     from training.export import ExportPlan, export_bundle
     from training.model import build_plain_embedder
@@ -187,8 +192,8 @@ def _export_with_torch(backbone: str, weights: str, output: Path) -> Bundle:
     return export_bundle(build_plain_embedder(found), ExportPlan(found, found.preprocessing), output)
 
 
-def _require_torch() -> None:
-    """Raises UsageError where the [training] extra is not installed."""
+def _require_torch(what: str) -> None:
+    """Raises UsageError where the [training] extra, which `what` needs, is not installed."""
     for library in ("torch", "torchvision", "timm", "safetensors", "onnxscript"):
         if importlib.util.find_spec(library) is None:
-            raise missing_extra(library)
+            raise missing_extra(what, library)

@@ -108,7 +108,7 @@ def _yaml() -> Any:
     try:
         return importlib.import_module("yaml")  # only in [training]
     except ImportError as error:
-        raise missing_extra("PyYAML") from error
+        raise missing_extra("reading a configuration", "PyYAML") from error
 
 
 def _loader() -> Any:
@@ -118,9 +118,6 @@ def _loader() -> Any:
     return loader
 
 
-def missing_extra(library: str) -> UsageError:
-    """The error for a machine without the training libraries."""
-    return UsageError(
-        f"this needs {library}, which is not installed: without torch, only efficientnet_lite0 can be exported",
-        remedy="run `make install`, or pip install '.[training]' in the clone",
-    )
+def missing_extra(what: str, library: str) -> UsageError:
+    """The error of a machine without a training library that `what` needs."""
+    return UsageError(f"{what} needs {library}", remedy="run `make install`, or pip install '.[training]' in the clone")

@@ -45,6 +45,6 @@ def test_values_that_json_can_not_hold(value: object) -> None:
 
 def test_missing_pyarrow_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(UsageError, match=r'pip install "crossmatch\[parquet\]"') as caught:
+    with pytest.raises(UsageError, match=r"pip install '\.\[parquet\]' in the clone") as caught:
         import_pyarrow()
     assert caught.value.exit_code == 2

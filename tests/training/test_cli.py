@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from index.bundle import read_bundle
+from index.bundle import Bundle, read_bundle
 from index.errors import UsageError
 from training import cli
 
@@ -60,10 +61,54 @@ def test_export_through_torch(app: typer.Typer, tmp_path: Path) -> None:
     assert manifest.feature_map_channels is None  # a transformer has no map to export
 
 
-def test_without_torch_the_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.fixture
+def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"pip install '\.\[training\]'"):
+
+
+@pytest.mark.usefixtures("no_torch")
+def test_without_torch_the_line_says_what_to_install(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"^resnet50 .*needs torch; .*pip install '\.\[training\]'"):
         cli.export_model("resnet50", tmp_path / "bundle", "none")
+    with pytest.raises(UsageError, match=r"^training needs torch; run `make install`"):
+        cli.train(tmp_path / "run.yaml", tmp_path / "run")
+
+
+@pytest.mark.usefixtures("no_torch")
+@pytest.mark.parametrize(
+    ("backbone", "weights", "says"),
+    [
+        (
+            "efficientnet_lite9",
+            "pretrained",
+            r"^efficientnet_lite9: no such backbone; did you mean efficientnet_lite2\?",
+        ),
+        ("tf_eficientnet_lite0", "none", r"no such backbone; did you mean efficientnet_lite0\?"),
+        ("efficientnet_lite0", "pretrainde", r"^pretrainde: no such weights file .*; did you mean pretrained\?"),
+        ("resnet50", "nowhere.pt", r"^nowhere\.pt: no such weights file"),
+        ("efficientnet_lite4", "none", "needs torch"),  # timm's, and no misspelling
+        ("efficientnet_b0", "none", "needs torch"),
+    ],
+)
+def test_a_misspelling_is_named_before_torch_is(tmp_path: Path, backbone: str, weights: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        cli.export_model(backbone, tmp_path / "bundle", weights)
+
+
+def test_a_bundle_that_is_there_is_replaced_only_when_told(
+    app: typer.Typer, tmp_path: Path, tiny_bundle: Bundle
+) -> None:
+    there = tmp_path / "bundle"
+    shutil.copytree(tiny_bundle.folder, there)
+    before = {path.name: path.read_bytes() for path in there.iterdir()}
+    words = ["export", "--backbone", "test_vit", "--weights", "none", "--output", str(there)]
+    result = CliRunner().invoke(app, words)
+    assert isinstance(result.exception, UsageError)
+    assert str(result.exception).startswith(f"{there}: a bundle is there already (expected a new folder); ")
+    assert "--replace" in str(result.exception)
+    assert {path.name: path.read_bytes() for path in there.iterdir()} == before
+    assert CliRunner().invoke(app, [*words, "--replace"], catch_exceptions=False).exit_code == 0
+    assert read_bundle(there).manifest.backbone == "test_vit"
 
 
 def test_importing_the_commands_needs_no_torch() -> None:
