@@ -150,6 +150,7 @@ def bad() -> dict[str, tuple[bytes, int]]:
         "png, no width": (png_of_size(0, 10), 422),
         "gif, bomb": (gif(65_000, 65_000, frames=1), 413),
         "bmp, bomb": (bmp_of_size(60_000, 60_000), 413),
+        "jpeg, bomb of scans": (jpeg_of_scans(2000), 422),
     }
 
 
@@ -161,6 +162,12 @@ def png_of_size(width: int, height: int) -> bytes:
 
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(bytes(2_000_000), 9)) + chunk(b"IEND", b"")
+
+
+def jpeg_of_scans(scans: int) -> bytes:
+    """A JPEG of 16 megapixels whose last scan, of a few bytes, comes again and again."""
+    data = save(plain(RED, 4000, 4000), "JPEG", progressive=True)
+    return data[:-2] + data[data.rindex(b"\xff\xda") : -2] * scans + data[-2:]
 
 
 def bmp_of_size(width: int, height: int) -> bytes:
