@@ -36,7 +36,7 @@ clean: ## remove the environment, the demo's work and every cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.demo: pyproject.toml .ci/install
-	@.ci/install $(VENV) demo "the base and the demo, no torch: about half a minute"
+	@.ci/install $(VENV) demo,client "the base and the demo, no torch: about half a minute"
 	@touch $@
 
 $(VENV)/.full: pyproject.toml .ci/install

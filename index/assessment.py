@@ -36,6 +36,22 @@ class Assessment:
     model: str | None  # the model id; None for vectors made elsewhere
     figures: Figures
     extras: Extras = field(default_factory=Extras)
+    classes: int | None = None  # of the queries; None where nobody asked what the model was trained on
+    trained_classes: int | None = None  # of those, by this model
+
+    @property
+    def note(self) -> str | None:
+        """What a reader must know: the figures of classes that were trained on say little of new ones."""
+        if not self.trained_classes:
+            return None
+        if self.trained_classes == self.classes:
+            return (
+                f"all {self.classes} classes were trained on by this bundle: this does not tell how it does on new ones"
+            )
+        return (
+            f"{self.trained_classes} of {self.classes} classes were trained on by this bundle: "
+            "`unseen` tells how it does on new ones"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """What `crossmatch evaluate --json` prints; fractions, and recall by k as a string."""
@@ -51,6 +67,9 @@ class Assessment:
             "precision_at_1": figures.recall.get(1),
             "mean_average_precision": figures.mean_average_precision,
             "queries_without_match": figures.queries_without_match,
+            "classes": self.classes,
+            "trained_classes": self.trained_classes,
+            "note": self.note,
             **self.extras.to_json(),
             "model": self.model,
         }
@@ -76,10 +95,12 @@ def assess(
     plan, known, names = plan or Plan(), DATASETS.get(data), _number_labels(pictures)
     queries, gallery = _label_sides(protocol, pictures, vectors, names)
     figures = evaluate(queries, gallery, plan.question(known.ks if known else KS))
-    trained = bundle.manifest.training.classes if bundle.manifest.training else ()
-    seen = np.array([number for name, number in names.items() if name in set(trained)], np.int64)
+    trained = set(bundle.manifest.training.classes if bundle.manifest.training else ())
+    seen = np.array([number for name, number in names.items() if name in trained], np.int64)
     extras = evaluate_extras(plan, figures, queries, gallery, seen)
-    return Assessment(data, protocol.name, bundle.manifest.model_id, figures, extras)
+    asked = {str(picture.label) for picture in protocol.queries}
+    counts = {"classes": len(asked), "trained_classes": len(asked & trained)}
+    return Assessment(data, protocol.name, bundle.manifest.model_id, figures, extras, **counts)
 
 
 def assess_foreign(queries: ForeignVectors, gallery: ForeignVectors, metric: str, plan: Plan) -> Assessment:

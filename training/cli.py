@@ -53,7 +53,7 @@ def train(
 
         crossmatch train configs/grocery.yaml data.root=../shared/data/grocery --output runs/grocery
 
-        crossmatch train configs/grocery.yaml data.name=folder data.root=./products data.holdout=0.25 --output runs/try
+        crossmatch train configs/folder.yaml data.root=./products --output runs/products
 
         crossmatch train configs/grocery.yaml data.holdout=0.25 --seeds 3 --output runs/three
 

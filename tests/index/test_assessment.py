@@ -37,6 +37,9 @@ def test_figures_of_pictures_that_lie_apart(tiny_bundle: Bundle, drawn_pictures:
         "seen": None,
         "unseen": None,
         "queries_without_match": 0,
+        "classes": 6,
+        "trained_classes": 0,
+        "note": None,
         "model": tiny_bundle.manifest.model_id,
     }
 
@@ -100,9 +103,13 @@ def test_classes_that_were_trained_on_are_reported_apart(tiny_bundle: Bundle, dr
     fields = assessment.to_json()
     assert (fields["seen"]["queries"], fields["unseen"]["queries"]) == (8, 16)
     assert fields["seen"]["recall"]["1"] == 1.0
+    assert (fields["classes"], fields["trained_classes"]) == (6, 2)
+    assert fields["note"].startswith("2 of 6 classes were trained on by this bundle: `unseen`")
     assert assessment.figures == assess(tiny_bundle, "folder", protocol).figures
     seen_alone = Protocol("p", *(tuple(p for p in protocol.gallery if p.label in ("red", "blue")),) * 2)
-    assert assess(bundle, "folder", seen_alone).to_json()["seen"] is None  # nothing to compare with
+    alone = assess(bundle, "folder", seen_alone).to_json()
+    assert alone["seen"] is None  # nothing to compare with
+    assert alone["note"].startswith("all 2 classes were trained on by this bundle: ")
 
 
 def test_all_that_may_be_asked(tiny_bundle: Bundle, drawn_pictures: Path) -> None:

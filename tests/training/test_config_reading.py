@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,14 @@ def test_no_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_configuration_that_is_shipped_can_be_read(path: Path) -> None:
-    assert read_config(path).data.holdout == 0
+    config = read_config(path)
+    assert config.data.holdout == (0.25 if config.data.name == "folder" else 0)
+
+
+def test_the_configuration_for_folders_is_grocerys_but_for_the_batch() -> None:
+    folder, grocery = (read_config(CONFIGS / f"{name}.yaml") for name in ("folder", "grocery"))
+    assert replace(folder, data=grocery.data, train=replace(folder.train, batch_size=64)) == grocery
+    assert folder.train.batch_size == 16
 
 
 def test_every_key_is_documented() -> None:
