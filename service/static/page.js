@@ -291,9 +291,19 @@ function makeResult(result, isQuery) {
   const key = make("span", "key", result.label === null ? "" : shortKey(result));
   title.dir = key.dir = "auto";
   const words = make("span", "words");
-  words.append(title, score, gauge, key);
+  const smallPrint = make("span", "small-print");
+  smallPrint.append(key);
+  if (typeof result.probability === "number") smallPrint.append(makeProbability(result.probability));
+  words.append(title, score, gauge, smallPrint);
   card.append(words);
   return entry;
+}
+
+// Only where the model is calibrated: how likely the result is of the query's class.
+function makeProbability(probability) {
+  const likely = make("span", "likely", `${Math.round(100 * probability)}% likely`);
+  likely.title = "How likely it is of the same class, as the model's calibration has it";
+  return likely;
 }
 
 // Lets a long path break after its separators first, and inside a word only where nothing else fits.

@@ -18,6 +18,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
+from tests.service.page_contrast import check_contrasts, colours_of
+
 CHROMIUM = Path("/usr/bin/chromium")
 STRICT_POLICY = "default-src 'self'; img-src 'self' blob: data:"
 HOSTILE = '<img src=x onerror="window.hacked = true"><script>window.hacked = true</script>'
@@ -310,6 +312,50 @@ def test_the_keyboard_alone_is_enough(visit: Visit) -> None:
     expect(page.locator("#grid button").first).to_be_focused()
 
 
+@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize("size", [(192, 256), (256, 90), (40, 256)])
+def test_tiles_are_square_whatever_the_pictures_shape(
+    visit: Visit, live_service: LiveService, width: int, size: tuple[int, int]
+) -> None:
+    page, thumbnail = visit.page, io.BytesIO()
+    Image.new("RGB", size, "olive").save(thumbnail, "JPEG")
+    page.route("**/thumbnail", lambda route: route.fulfill(body=thumbnail.getvalue(), content_type="image/jpeg"))
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto("/")
+    expect(page.locator("#strip img").first).to_have_js_property("naturalHeight", size[1])
+    check_tiles(page, "#strip .thumb")
+    search_by(page, lambda: page.locator("#file").set_input_files(live_service.pictures[0]))
+    expect(page.locator("#grid img").first).to_have_js_property("naturalHeight", size[1])
+    check_tiles(page, "#grid .thumb")
+
+
+def check_tiles(page: Page, selector: str) -> None:
+    """Each tile is a square, and its picture fills it and no more."""
+    boxes = page.locator(selector).evaluate_all(
+        """(tiles) => tiles.map((tile) => [tile, tile.querySelector("img")].flatMap((element) => {
+            const { width, height } = element.getBoundingClientRect();
+            return [width, height];
+        }))"""
+    )
+    assert len(boxes) >= 12
+    for width, height, *picture in boxes:
+        assert [height, *picture] == pytest.approx([width] * 3, abs=0.5)
+
+
+def test_the_probability_is_shown_only_where_there_is_one(visit: Visit, live_service: LiveService) -> None:
+    page = visit.page
+    item = {"id": 1, "key": "a/b.png", "label": "a", "score": 0.5, "metadata": {}, "image_url": "/v1/items/1/image"}
+    results = [{**item, "id": 1 + number, "probability": value} for number, value in enumerate([0.874, 0.0, None])]
+    answer_with(page, "/v1/search", {"results": results, "index": INDEX, "took_ms": 1.0})
+    page.goto("/")
+    search_by(page, lambda: page.locator("#file").set_input_files(live_service.pictures[0]))
+    cards = page.locator("#grid .card")
+    expect(cards.nth(0).locator(".likely")).to_have_text("87% likely")
+    expect(cards.nth(1).locator(".likely")).to_have_text("0% likely")
+    expect(cards.nth(2).locator(".likely")).to_have_count(0)
+    check_contrasts(page, [".likely"])
+
+
 def test_nothing_sticks_out_at_360_pixels(visit: Visit, live_service: LiveService) -> None:
     page = visit.page
     page.set_viewport_size({"width": 360, "height": 740})
@@ -336,36 +382,3 @@ def test_text_has_contrast_in_both_schemes(
     results = ["#answer-title", "#summary", ".title", ".score", ".key", ".same", ".eyebrow", "#query-name", "summary"]
     check_contrasts(page, [*results, "#problem p"])
     assert (sum(colours_of(page, "h1")[1]) < 3 * 128) is dark
-
-
-def check_contrasts(page: Page, selectors: list[str]) -> None:
-    ratios = {selector: contrast(*colours_of(page, selector)) for selector in selectors}
-    assert {selector: round(ratio, 2) for selector, ratio in ratios.items() if ratio < 4.5} == {}
-
-
-def colours_of(page: Page, selector: str) -> tuple[list[float], list[float]]:
-    """The text's colour, and the first opaque background behind it: red, green, blue of 0 to 255."""
-    colours = page.locator(selector).first.evaluate(
-        """(element) => {
-            const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
-            const behind = (node) => {
-                const [red, green, blue, alpha = 1] = numbers(getComputedStyle(node).backgroundColor);
-                return alpha === 1 ? [red, green, blue] : behind(node.parentElement);
-            };
-            return [numbers(getComputedStyle(element).color), behind(element)];
-        }"""
-    )
-    return colours[0], colours[1]
-
-
-def contrast(text: list[float], ground: list[float]) -> float:
-    """WCAG 2.2, "contrast ratio": from 1 to 21; 4.5 is asked of body text."""
-    light, dark = sorted((luminance(text), luminance(ground)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
-
-
-def luminance(colour: list[float]) -> float:
-    """WCAG 2.2, "relative luminance" of an sRGB colour."""
-    channels = [c / 255 for c in colour]
-    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
