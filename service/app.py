@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute
 
 from index.layout import Layout
 from service import examples
@@ -63,11 +64,11 @@ def create_app(settings: Settings, engine: Engine | None = None) -> FastAPI:
     page.mount_static(app)
     examples.fill_in(app, [module.router for module in modules])
     describe_access(app)
-    _surround(app, settings)
+    _surround(app, settings, [*app.routes, *(route for module in modules for route in module.router.routes)])
     return app
 
 
-def _surround(app: FastAPI, settings: Settings) -> None:
+def _surround(app: FastAPI, settings: Settings, routes: Sequence[BaseRoute]) -> None:
     """What every request goes through before a route, and every answer after it; the last one added is outermost."""
     access = settings.access
     keys = KeyRing(Layout(settings.index)) if access.keys else None
@@ -81,5 +82,5 @@ def _surround(app: FastAPI, settings: Settings) -> None:
             expose_headers=["ETag", "Location", "Retry-After", "X-Request-Id"],
         )
     app.add_middleware(SecurityHeaders, shared=bool(access.origins))
-    app.add_middleware(Observation, metrics=app.state.metrics)
+    app.add_middleware(Observation, metrics=app.state.metrics, routes=routes)
     app.add_middleware(Paced)

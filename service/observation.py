@@ -11,15 +11,18 @@ import logging
 import re
 import secrets
 import time
+from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.logs import FIELDS, REQUEST_ID
 from service.metrics import REASONS, Metrics
 from service.problems import make_problem
+from service.templates import STATIC, UNKNOWN, Templates
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PATCH", "PUT", "DELETE")
@@ -49,8 +52,9 @@ def note_worked() -> None:
 class Observation:
     """ASGI middleware that notes what happens to requests."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
+    def __init__(self, app: ASGIApp, metrics: Metrics, routes: Iterable[BaseRoute] = ()) -> None:
+        """`routes`: the application's, to name those that a refused request asked for."""
+        self._app, self._metrics, self._templates = app, metrics, Templates(routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and note how it went."""
@@ -93,9 +97,10 @@ class Observation:
         if reason:
             self._metrics.count_rejection(reason)
         key = getattr(state.get("caller"), "key", None)
+        asked = self._templates.find(scope["path"]) if route == UNKNOWN else route
         fields = {
             "method": method,
-            "route": route,
+            "route": asked,
             "status": status or None,  # null: the client went away first
             "ms": round(1000 * seconds, 3),
             "reason": reason,
@@ -103,7 +108,7 @@ class Observation:
             "client": scope["client"][0] if scope.get("client") else None,
         }
         said = f"{status} {reason or ''}".strip() if status else "the client went away"
-        _log.info("%s %s %s %.1f ms", method, route, said, 1000 * seconds, extra={FIELDS: fields})
+        _log.info("%s %s %s %.1f ms", method, asked, said, 1000 * seconds, extra={FIELDS: fields})
 
 
 def _watch(send: Send, progress: Progress, request_id: str) -> Send:
@@ -124,8 +129,11 @@ def choose_id(said: str | None) -> str:
 
 
 def find_route(scope: Scope) -> str:
-    """The template of the route that took a request, such as `/v1/items/{id}`; `-` where none did."""
+    """The template of the route that took a request, such as `/v1/items/{id}`; `-` where none did.
+
+    What is refused before counts for no route in the figures: it would make every route look quick under overload.
+    """
     path = getattr(scope.get("route"), "path", None)
     if isinstance(path, str):
         return path
-    return "/static" if scope.get("root_path", "").startswith("/static") else "-"
+    return STATIC if scope.get("root_path", "").startswith(STATIC) else UNKNOWN

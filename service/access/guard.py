@@ -63,7 +63,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         try:
-            scope.setdefault("state", {})["caller"] = self._admit(scope, Headers(scope=scope))
+            self._admit(scope, Headers(scope=scope))
         except RefusalError as refusal:
             scope["state"]["refused"] = refusal.reason
             await answer_error(refusal.error, refusal.headers)(scope, receive, send)
@@ -72,18 +72,19 @@ class Guard:
         else:
             await self._app(scope, receive, send)
 
-    def _admit(self, scope: Scope, headers: Headers) -> Caller:
+    def _admit(self, scope: Scope, headers: Headers) -> None:
+        state = scope.setdefault("state", {})
         self._check_host(headers)
         method, path = scope["method"], scope["path"]
         if not is_safe(method):
             self._check_origin(headers)
         shell = is_shell(method, path)
         caller = self._recognise(headers, path, required=not shell)
+        state["caller"] = caller  # before the checks that follow: the log says whom they refuse
         if caller.key is not None and not shell:
             _check_scope(caller.key, needed_scope(method, path))
         if not shell:
             self._check_rate(scope, caller)
-        return caller
 
     def _check_host(self, headers: Headers) -> None:
         named = headers.getlist("host")

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import httpx
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from index.layout import Layout
+from service.access.keys import create_key
+from service.access.scopes import Scope as KeyScope
 from service.logs import JsonFormatter, TextFormatter
 from service.metrics import Metrics
 from service.observation import Observation, choose_id
@@ -77,10 +81,34 @@ def test_each_request_is_one_json_line_without_what_it_asked(drawn_index: Path, 
         ("POST", "/v1/search", 415, "media_type"),
         ("GET", "-", 404, "not_found"),
         ("GET", "/v1/items/{id}/image", 200, None),
-        ("GET", "-", 421, "host"),
+        ("GET", "/healthz", 421, "host"),
     ]
     assert [one["request_id"] for one in requests].count("mine.1") == 4
     assert all(one["ms"] > 0 and one["client"] == "127.0.0.1" for one in requests)
+
+
+def test_a_refusal_names_the_key_and_the_route_that_it_asked_for(drawn_index: Path, tmp_path: Path) -> None:
+    layout, log = Layout(Path(shutil.copytree(drawn_index, tmp_path / "own.index"))), tmp_path / "log"
+    key, text = create_key(layout, KeyScope.READ)
+    options = ["--require-key", "--rate", "0.001", "--burst", "2", "--log-format", "json"]
+    with serve(layout.folder, log, *options) as started, httpx.Client(base_url=started.url) as client:
+        for method, path, header in (
+            ("DELETE", "/v1/items/1", text),
+            ("GET", "/v1/index", text),
+            ("GET", "/nowhere", text),
+            ("GET", "/v1/items/7/thumbnail", text),
+            ("POST", "/v1/search", "cmk_00000000_x"),
+        ):
+            client.request(method, path, headers={"Authorization": f"Bearer {header}"})
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    seen = [(one["route"], one["status"], one["reason"], one["key"]) for one in entries if "route" in one]
+    assert seen == [
+        ("/v1/items/{id}", 403, "scope", key.id),
+        ("/v1/index", 200, None, key.id),
+        ("-", 404, "not_found", key.id),
+        ("/v1/items/{id}/thumbnail", 429, "rate", key.id),
+        ("/v1/search", 401, "key", None),
+    ]
 
 
 def test_a_request_is_a_line_of_text_unless_the_level_is_higher(drawn_index: Path, tmp_path: Path) -> None:
