@@ -13,9 +13,11 @@ from fastapi import Request
 
 from index.errors import UsageError
 from index.item_changes import ItemChange, NewItem, check_metadata, check_text, parse_json
+from service.misspelling import refuse_unknown
 from service.problems import BadFormError, BodyTooLargeError, UnsupportedBodyError
 
 _JSON_BYTES = 256 * 2**10
+_MEMBERS = frozenset(("key", "label", "metadata"))
 _JSON_TYPES = ("application/json", "application/merge-patch+json")
 
 
@@ -36,8 +38,8 @@ async def read_change(request: Request) -> ItemChange:
     fields = parse_json("the body", await _read_json(request))
     if not isinstance(fields, dict):
         raise BadFormError("the body is no object", expected='such as {"label": "apple"}', found=type(fields).__name__)
-    if unknown := sorted(set(fields) - {"key", "label", "metadata"}):
-        raise BadFormError("unknown field", expected="key, label and metadata", found=repr(unknown[0][:60]))
+    if unknown := sorted(set(fields) - _MEMBERS):
+        raise refuse_unknown("field", unknown[0], _MEMBERS)
     label = fields.get("label", ...)
     return ItemChange(
         check_text("key", fields["key"], least=1) if "key" in fields else ...,

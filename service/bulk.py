@@ -20,6 +20,7 @@ from index.item_changes import NewItem
 from index.writer import EncodedPicture
 from service.bodies import make_new_item
 from service.engine import Engine
+from service.misspelling import refuse_unknown
 from service.parts import Part
 from service.problems import BadFormError, DeadlineError, WorkerDiedError, explain_error
 from service.writes import encode, put, status_of_outcome
@@ -97,11 +98,8 @@ class BulkAnswer(Response):
             elif not part.is_file and part.name in _FIELDS:
                 fields[part.name] = part.text()
             else:
-                raise BadFormError(
-                    "the form has a part that is not asked for",
-                    expected="fields key, label, metadata and then the file image, for each item",
-                    found=f"{'file' if part.is_file else 'field'} `{part.name[:40]}`",
-                )
+                known = ("image",) if part.is_file else _FIELDS
+                raise refuse_unknown("file" if part.is_file else "text field", part.name, known)
         if fields or not number:
             raise BadFormError("the form ends without a file `image`", found=", ".join(fields) or "no part")
 

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from fastapi import Request
 
 from index.errors import BrokenImageError
+from service.misspelling import NO_TEXT, refuse_unknown
 from service.parts import Part, PartLimits, collect_parts
 from service.problems import BadFormError
 from service.settings import Settings
@@ -28,7 +29,8 @@ class FormRule:
 
     files: Mapping[str, int] = field(default_factory=lambda: _ONE_IMAGE)  # name -> how many at most
     required: tuple[str, ...] = ("image",)  # names of which there must be one
-    fields: int = 8  # text fields
+    texts: frozenset[str] = frozenset()  # names of text fields
+    fields: int = 8  # text fields in all
     field_bytes: int = 4096  # of each of them
 
 
@@ -68,6 +70,7 @@ async def read_form(request: Request, rule: FormRule, settings: Settings) -> For
     )
     form = Form(tuple(await collect_parts(request, limits)))
     _check_files(form, rule)
+    _check_texts(form, rule)
     return form
 
 
@@ -86,6 +89,12 @@ def _check_files(form: Form, rule: FormRule) -> None:
             raise BadFormError(f"too many files `{name}`", expected=f"at most {most}", found=len(form.pictures(name)))
     if missing := _say_missing(rule, form):
         raise BadFormError(missing, expected=f"files {_list_names(rule.files)}", found=form.describe())
+
+
+def _check_texts(form: Form, rule: FormRule) -> None:
+    for part in form.parts:
+        if not part.is_file and part.name not in rule.texts:
+            raise refuse_unknown("text field", part.name, rule.texts, "" if rule.texts else NO_TEXT)
 
 
 def _say_missing(rule: FormRule, form: Form) -> str | None:

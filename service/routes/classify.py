@@ -17,9 +17,10 @@ from service.problems import describe_problems
 from service.questions import Question
 from service.routes import EngineDependency
 from service.routes.parameters import MAX_VIEWS, describe_files, describe_form
+from service.routes.strict import StrictRoute
 from service.uploads import FormRule, read_form
 
-router = APIRouter(prefix="/v1", tags=["search"])
+router = APIRouter(prefix="/v1", tags=["search"], route_class=StrictRoute)
 
 _FORM = describe_form({"image": describe_files("Views of one thing.", MAX_VIEWS, 1)}, ["image"])
 

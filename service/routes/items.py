@@ -19,10 +19,11 @@ from service.parts import Part, iterate_parts
 from service.problems import BadFormError, describe_problems
 from service.routes import EngineDependency
 from service.routes.parameters import CursorText, ItemId, Replace, describe_file, describe_files, describe_form
+from service.routes.strict import StrictRoute
 from service.uploads import FormRule, bulk_limits, read_form
 from service.writes import encode, put, status_of_outcome
 
-router = APIRouter(prefix="/v1", tags=["items"])
+router = APIRouter(prefix="/v1", tags=["items"], route_class=StrictRoute)
 
 _FIELDS: dict[str, Any] = {
     "key": {"type": "string", "minLength": 1, "maxLength": 1000, "description": "The item's name, unique."},
@@ -33,6 +34,7 @@ _FORM = describe_form({"image": describe_file(), **_FIELDS}, ["image", "key"])
 _BULK = describe_form(
     {**_FIELDS, "image": describe_files("Any number; the fields before each are its own.", 1_000_000, 1)}, ["image"]
 )
+_ITEM = FormRule({"image": 1}, texts=frozenset(_FIELDS), field_bytes=64 * 2**10)
 _CHANGE = {
     "requestBody": {
         "required": True,
@@ -105,7 +107,7 @@ _LINE.pop("$defs")  # they are among the document's components, too
 )
 async def add_item(request: Request, engine: EngineDependency, replace: Replace = False) -> JSONResponse:
     """The same key and content again is 200; other content under the key is 409, unless `replace` is said."""
-    form = await read_form(request, FormRule({"image": 1}, field_bytes=64 * 2**10), engine.settings)
+    form = await read_form(request, _ITEM, engine.settings)
     new = make_new_item(form.field("key"), form.field("label"), form.field("metadata"), replace=replace)
     [data] = form.pictures("image")
     outcome, item = await put(engine, new, data, await encode(engine, data))

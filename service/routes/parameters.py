@@ -62,7 +62,7 @@ _PICTURE = "A JPEG, PNG, WebP, GIF (first frame), BMP, TIFF or AVIF file."
 
 def describe_form(properties: dict[str, Any], required: list[str], *, optional: bool = False) -> dict[str, Any]:
     """`openapi_extra` of a route whose body is a form."""
-    schema = {"type": "object", "required": required, "properties": properties}
+    schema = {"type": "object", "required": required, "properties": properties, "additionalProperties": False}
     return {"requestBody": {"required": not optional, "content": {"multipart/form-data": {"schema": schema}}}}
 
 

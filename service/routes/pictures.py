@@ -10,8 +10,9 @@ from fastapi.responses import Response
 from service.problems import describe_problems
 from service.routes import EngineDependency
 from service.routes.parameters import ItemId
+from service.routes.strict import StrictRoute
 
-router = APIRouter(prefix="/v1", tags=["items"])
+router = APIRouter(prefix="/v1", tags=["items"], route_class=StrictRoute)
 
 _PICTURE: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/*": {}}, "description": "The picture."},

@@ -15,6 +15,7 @@ from service import examples
 from service.answers import BatchAnswer, SearchAnswer
 from service.engine import Engine
 from service.json_answer import JsonAnswer
+from service.misspelling import NO_TEXT
 from service.parts import PartLimits, iterate_parts
 from service.problems import BadFormError, describe_problems, explain_error
 from service.questions import Question, answer_question
@@ -28,9 +29,10 @@ from service.routes.parameters import (
     describe_files,
     describe_form,
 )
+from service.routes.strict import StrictRoute
 from service.uploads import Form, FormRule, read_form
 
-router = APIRouter(prefix="/v1", tags=["search"])
+router = APIRouter(prefix="/v1", tags=["search"], route_class=StrictRoute)
 
 MAX_QUERIES = 32  # of one batch
 _AT_ONCE = 4  # queries of a batch that are in the queue: a batch must not shut others out
@@ -124,7 +126,7 @@ async def _read_queries(request: Request, engine: Engine) -> list[bytes]:
     limits = PartLimits(settings.limits.max_bytes, settings.upload_seconds, files=MAX_QUERIES)
     parts = [part async for part in iterate_parts(request, limits)]
     pictures = [part.data for part in parts if part.is_file and part.name == "image"]
-    if not pictures or any(part.is_file and part.name != "image" for part in parts):
-        found = Form(tuple(parts)).describe()
-        raise BadFormError("a batch is files `image` alone", expected=f"1 to {MAX_QUERIES} of them", found=found)
+    if not pictures or len(pictures) < len(parts):
+        expected, found = f"1 to {MAX_QUERIES} of them", Form(tuple(parts)).describe()
+        raise BadFormError("a batch is files `image` alone", expected=expected, found=found, remedy=NO_TEXT)
     return pictures

@@ -9,13 +9,14 @@ from service import examples
 from service.answers import Building, CompactionAnswer, Health, IndexAnswer
 from service.problems import NotReadyError, describe_problems
 from service.routes import EngineDependency
+from service.routes.strict import StrictRoute
 
-router = APIRouter(tags=["status"])
+router = APIRouter(tags=["status"], route_class=StrictRoute)
 
 
 @router.get(
     "/v1/index",
-    responses={**examples.show(200, examples.INDEX), **describe_problems(503)},
+    responses={**examples.show(200, examples.INDEX), **describe_problems(422, 503)},
     summary="What the index holds",
 )
 async def read_index(engine: EngineDependency) -> IndexAnswer:
@@ -35,7 +36,7 @@ async def read_index(engine: EngineDependency) -> IndexAnswer:
 @router.post(
     "/v1/index/reload",
     response_model=IndexAnswer,
-    responses={**examples.show(200, examples.INDEX), **describe_problems(429, 503)},
+    responses={**examples.show(200, examples.INDEX), **describe_problems(422, 429, 503)},
     summary="Catch up with what other processes wrote, now",
 )
 async def reload_index(engine: EngineDependency) -> IndexAnswer:
@@ -47,7 +48,7 @@ async def reload_index(engine: EngineDependency) -> IndexAnswer:
 @router.post(
     "/v1/index/compact",
     response_model=CompactionAnswer,
-    responses={**examples.show(200, examples.COMPACTION), **describe_problems(403, 409, 429, 503, 507)},
+    responses={**examples.show(200, examples.COMPACTION), **describe_problems(403, 409, 422, 429, 503, 507)},
     summary="Seal what is unsealed, and give back room",
 )
 async def compact_index(engine: EngineDependency) -> JSONResponse:

@@ -65,7 +65,8 @@ def test_each_request_is_one_json_line_without_what_it_asked(drawn_index: Path, 
         httpx.Client(base_url=started.url, headers={"X-Request-Id": "mine.1"}) as client,
     ):
         picture = {"image": ("private-name.png", draw_picture("red"))}
-        found = client.post("/v1/search", params={"k": 3, "private": "private-query"}, files=picture)
+        found = client.post("/v1/search", params={"k": 3}, files=picture)
+        client.post("/v1/search", params={"k": 3, "private": "private-query"}, files=picture)
         assert found.headers["x-request-id"] == "mine.1"
         client.post("/v1/search", files={"image": b"private-bytes"})
         client.get("/private-path", headers={"Authorization": "Bearer private-key"})
@@ -78,12 +79,13 @@ def test_each_request_is_one_json_line_without_what_it_asked(drawn_index: Path, 
     seen = [(one["method"], one["route"], one["status"], one["reason"]) for one in requests]
     assert seen == [
         ("POST", "/v1/search", 200, None),
+        ("POST", "/v1/search", 422, "invalid"),
         ("POST", "/v1/search", 415, "media_type"),
         ("GET", "-", 404, "not_found"),
         ("GET", "/v1/items/{id}/image", 200, None),
         ("GET", "/healthz", 421, "host"),
     ]
-    assert [one["request_id"] for one in requests].count("mine.1") == 4
+    assert [one["request_id"] for one in requests].count("mine.1") == 5
     assert all(one["ms"] > 0 and one["client"] == "127.0.0.1" for one in requests)
 
 

@@ -175,7 +175,7 @@ def test_a_bad_field_is_refused(client: httpx.Client, fields: dict[str, str], wo
         (b"{}", "text/plain", 415, "not JSON"),
         (b"", "application/json", 422, "no JSON"),
         (b"[]", "application/json", 422, "no object"),
-        (b'{"labels": 1}', "application/json", 422, "unknown field"),
+        (b'{"labels": 1}', "application/json", 422, "did you mean `label`"),
         (b'{"label": 1}', "application/json", 422, "`label` is no text"),
         (b'{"key": null}', "application/json", 422, "`key` is no text"),
         (b'{"key": "\\ud83d"}', "application/json", 422, "can not be kept"),
@@ -296,8 +296,8 @@ class TestBatch:
         ("parts", "words"),
         [
             ([("key", (None, "alone"))], "ends without a file"),
-            ([("picture", ("x", RED))], "not asked for"),
-            ([("colour", (None, "red")), ("image", ("x", RED))], "not asked for"),
+            ([("picture", ("x", RED))], "no file `picture`"),
+            ([("lable", (None, "red")), ("image", ("x", RED))], "did you mean `label`"),
         ],
     )
     def test_parts_that_do_not_fit(self, client: httpx.Client, parts: list[Any], words: str) -> None:

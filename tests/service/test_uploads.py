@@ -132,9 +132,10 @@ def test_what_the_file_is_called_never_matters(client: httpx.Client, name: bytes
     assert response.json()["results"] == search(client, PICTURE)["results"]
 
 
-def test_other_small_fields_are_passed_over(client: httpx.Client) -> None:
-    response = post(client, make_form(make_part(b"x", b'"note"', b""), make_part(), make_part(b"y", b'"more"', b"")))
-    assert response.json()["results"] == search(client, PICTURE)["results"]
+@pytest.mark.parametrize("name", [b"k", b"note", b"image"])
+def test_a_text_field_is_refused_by_its_name(client: httpx.Client, name: bytes) -> None:
+    body = make_form(make_part(), make_part(b"2", b'"' + name + b'"', b""))
+    expect_problem(post(client, body), 422, f"no text field `{name.decode()}`", "into the address")
 
 
 def test_a_codec_named_by_the_client_is_not_used(client: httpx.Client) -> None:
