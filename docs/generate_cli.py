@@ -14,7 +14,7 @@ Generated from the commands' `--help` by `make docs`; `make check` fails when it
 
 Every command prints errors as one line on standard error. Exit codes: 0; 1, it failed (a picture, a model or an index
 that is not there or not whole, a full disk); 2, it was called wrongly (options, a source that is none, an index that
-is in the way); 3, refused by the gate; 130, interrupted.
+is in the way); 3, refused by the gate; 130, interrupted; 143, ended by SIGTERM.
 """
 
 

@@ -111,7 +111,8 @@ def search(
     ] = None,
     k: Annotated[int, typer.Option("-k", help="How many items to return.", min=1, max=1000)] = 10,
     min_score: Annotated[
-        float | None, typer.Option("--min-score", help="Leave out items below this cosine.", show_default=False)
+        float | None,
+        typer.Option("--min-score", help="Leave out items below this cosine.", min=-1, max=1, show_default=False),
     ] = None,
     min_probability: Annotated[
         float | None,
@@ -129,6 +130,8 @@ def search(
     json: JsonOption = False,
 ) -> None:
     """Find the items that look most like a picture, like several views of one thing, or like an item.
+
+    A line an item: place, cosine, label and key; where the index is calibrated, p is how likely the class is the same.
 
     Examples:
 
@@ -169,7 +172,8 @@ def search(
         print_json(result.to_json(took_ms))
         return
     for place, match in enumerate(result.matches, start=1):
-        typer.echo(f"{place:>4}  {match.score:.4f}  {match.item.label or '-'}  {match.item.key}")
+        likely = "" if match.probability is None else f"p {match.probability:.4f}  "
+        typer.echo(f"{place:>4}  {match.score:.4f}  {likely}{match.item.label or '-'}  {match.item.key}")
     print_note(f"{len(result.matches)} of {result.index.size} items in {took_ms:.0f} ms")
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from index.cli import IndexOption, JsonOption
-from index.terminal import print_facts, print_json, print_listed
+from index.terminal import count_of, print_facts, print_json, print_listed
 
 _SHOWN = 50  # findings listed for people; --json has them all
 
@@ -45,9 +45,15 @@ def verify_index(
     else:
         lines = [f"{'healed' if one.healed else one.kind:<6}  {one.where}: {one.what}" for one in found]
         print_listed(lines, _SHOWN, indent="")
-        typer.echo(f"{index}: {f'{remaining} faults remain' if remaining else 'no fault remains'}")
+        typer.echo(f"{index}: {_say_verdict(remaining, sum(one.healed for one in found))}")
     if remaining:
         raise typer.Exit(1)
+
+
+def _say_verdict(remaining: int, healed: int) -> str:
+    if remaining:
+        return f"{count_of(remaining, 'fault')} {'remains' if remaining == 1 else 'remain'}"
+    return "no fault remains" if healed else "no fault found"
 
 
 def evaluate_index(
@@ -72,9 +78,9 @@ def evaluate_index(
         print_json(fields)
         return
     recall, snapshot = fields.pop("recall") or {}, fields.pop("snapshot") or {}
-    lines = {**fields, **{f"recall@{k}": f"{value:.4f}" for k, value in recall.items()}}
+    lines = {**fields, **{f"recall@{k}": value for k, value in recall.items()}}
     if snapshot:
         lines["recall@10 against exact search"] = snapshot["recall_at_10"]
         for name in ("search", "exact"):
-            lines[f"{name}, ms"] = f"p50 {snapshot[name]['p50_ms']}, p99 {snapshot[name]['p99_ms']}"
+            lines[f"{name}, ms"] = f"p50 {snapshot[name]['p50_ms']:.4f}, p99 {snapshot[name]['p99_ms']:.4f}"
     print_facts(lines)

@@ -38,10 +38,21 @@ def print_json(value: object) -> None:
 
 
 def print_facts(facts: Mapping[str, object]) -> None:
-    """A line a fact, names aligned."""
+    """A line a fact, names aligned; four decimals of a number that has any."""
     width = max(map(len, facts))
     for name, value in facts.items():
-        typer.echo(f"{name:<{width}}  {'-' if value is None else value}")
+        typer.echo(f"{name:<{width}}  {_say(value)}")
+
+
+def _say(value: object) -> object:
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return "-" if value is None else value
+
+
+def count_of(number: int, noun: str) -> str:
+    """`1 fault`, `2 faults`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def print_result(line: str, fields: object, *, json: bool) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from index.errors import UsageError
-from index.terminal import print_facts, print_json, progress_bar
+from index.terminal import print_facts, print_json, print_note, progress_bar
 from training.config_reading import missing_extra, read_config
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def train(
     if seeds is not None:
         _train_seeds(settings, output, seeds, json=json)
         return
+    from training.finishing import say_outcome
     from training.run import train_bundle
 
     trained = train_bundle(settings, output)
@@ -86,7 +87,8 @@ def train(
     if json:
         print_json(result)
     else:
-        typer.echo(f"{result['bundle']}: model {result['model']}")
+        for line in say_outcome(trained):
+            typer.echo(line)
 
 
 def _train_seeds(settings: Config, output: Path, count: int, *, json: bool) -> None:
@@ -98,6 +100,7 @@ def _train_seeds(settings: Config, output: Path, count: int, *, json: bool) -> N
     else:
         for line in say_table(result):
             typer.echo(line)
+        typer.echo(f"{result.to_json()['report']}: the seeds in one page")
 
 
 def export_model(
@@ -178,8 +181,10 @@ def calibrate_model(
     if json:
         print_json(fields)
         return
-    points = ", ".join(f"{score:.3f}: {probability:.2f}" for score, probability in calibration.knots)
-    print_facts({**fields, **fields.pop("sampling"), "knots": points, **fields.pop("thresholds")})
+    sampling, thresholds = fields.pop("sampling"), fields.pop("thresholds")
+    points = ", ".join(f"{score:.4f}: {probability:.4f}" for score, probability in calibration.knots)
+    print_facts({**fields, **sampling, "knots": points, **thresholds})
+    print_note(f"an index gets it by `crossmatch index build SOURCE --model {bundle} --index DIR --update`")
 
 
 def _export_with_torch(backbone: str, weights: str, output: Path) -> Bundle:

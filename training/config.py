@@ -79,9 +79,14 @@ class ModelConfig:
     def __post_init__(self) -> None:
         """Refuse shares that have no meaning."""
         if self.pretrained_share and self.weights == "none":
-            raise ValueError("pretrained_share needs weights to share: set model.weights")
+            raise ValueError(
+                "pretrained_share needs weights to share: say model.pretrained_share=0, or set model.weights"
+            )
         if self.pretrained_share and self.feature_norm in ("batch", "neck"):
-            raise ValueError("pretrained_share needs feature_norm none or layer: statistics are the trained model's")
+            raise ValueError(
+                f"pretrained_share needs feature_norm none or layer, found {self.feature_norm}, whose statistics are "
+                "the trained model's: say model.pretrained_share=0"
+            )
 
 
 @dataclass(frozen=True)
@@ -112,11 +117,13 @@ class OptimiserConfig:
         own = defaults[self.name]
         for key in ("momentum", "nesterov", "betas"):
             if key not in own and getattr(self, key) is not None:
-                raise ValueError(f"{self.name} takes no optimiser.{key}; it takes {', '.join(own)}")
+                raise ValueError(
+                    f"{self.name} takes no optimiser.{key}; it takes {', '.join(own)}: say optimiser.{key}=null"
+                )
             if key in own and getattr(self, key) is None:
                 object.__setattr__(self, key, own[key])
         if self.nesterov and not self.momentum:
-            raise ValueError("nesterov needs a momentum above 0")
+            raise ValueError("nesterov needs a momentum above 0: say optimiser.nesterov=false")
 
 
 @dataclass(frozen=True)
@@ -157,11 +164,11 @@ class AugmentationConfig:
     def __post_init__(self) -> None:
         """Check the ranges that pydantic's field limits can not say."""
         if not 0 < self.crop_area[0] <= self.crop_area[1] <= 1:
-            raise ValueError("crop_area must be two rising shares above 0 and at most 1")
+            raise ValueError(f"crop_area must be two rising shares above 0 and at most 1, found {self.crop_area}")
         if not 0 < self.crop_aspect[0] <= self.crop_aspect[1]:
-            raise ValueError("crop_aspect must be two rising positive numbers")
+            raise ValueError(f"crop_aspect must be two rising positive numbers, found {self.crop_aspect}")
         if min(self.jitter) < 0 or max(self.jitter[:3]) > 1 or self.jitter[3] > 0.5:
-            raise ValueError("jitter must be in 0..1, and its hue in 0..0.5")
+            raise ValueError(f"jitter must be in 0..1, and its hue in 0..0.5, found {self.jitter}")
 
 
 @dataclass(frozen=True)
@@ -233,7 +240,7 @@ class CalibrationConfig:
     def __post_init__(self) -> None:
         """One fold would leave nothing to train on."""
         if self.folds == 1:
-            raise ValueError("folds must be 0, or 2 and more")
+            raise ValueError("folds must be 0, or 2 and more, found 1")
 
 
 @dataclass(frozen=True)

@@ -43,15 +43,24 @@ def build_config(values: Mapping[str, Any], where: object) -> Config:
     try:  # through JSON, so that lists may stand for tuples while numbers in quotes stay an error
         return TypeAdapter(Config).validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        missing = first["type"] == "missing"
-        raise UsageError(
-            f"`{key}` is not set" if missing else f"`{key}` does not fit: {first['msg']}",
-            where=where,
-            found=None if missing else first["input"],
-            remedy=f"set it in the file, or say {key}=VALUE after it",
-        ) from error
+        raise _explain(error, where) from error
+
+
+def _explain(error: ValidationError, where: object) -> UsageError:
+    """The first thing that does not fit."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "value_error":  # of our own __post_init__, which names the values and the remedy
+        return UsageError(f"`{key}` does not fit: {first['ctx']['error']}", where=where)
+    missing = first["type"] == "missing"
+    return UsageError(
+        f"`{key}` is not set"
+        if missing
+        else f"`{key}` does not fit: {first['msg'].replace('Input should be', 'it must be')}",
+        where=where,
+        found=None if missing else first["input"],
+        remedy=f"set it in the file, or say {key}=VALUE after it",
+    )
 
 
 def _read_yaml(path: Path) -> dict[str, dict[str, Any]]:

@@ -41,7 +41,7 @@ class TrainingSet:
 def read_training_set(config: DataConfig) -> TrainingSet:
     """List the training pictures. Raises SourceError or UsageError for data that can not be trained on."""
     root = Path(config.root)
-    pictures = read_training_pictures(config.name, root)
+    pictures = _list_pictures(config.name, root)
     names = sorted({str(picture.label) for picture in pictures})
     kept_out = choose_held_out(names, config.holdout, config.holdout_seed)
     classes = tuple(name for name in names if name not in kept_out)
@@ -55,6 +55,18 @@ def read_training_set(config: DataConfig) -> TrainingSet:
         held_out=tuple(picture for picture in pictures if picture.label in kept_out),
         held_out_classes=kept_out,
     )
+
+
+def _list_pictures(name: str, root: Path) -> tuple[SourcePicture, ...]:
+    try:
+        return read_training_pictures(name, root)
+    except SourceError as error:  # `crossmatch evaluate`, which has an option --root, reads the same data sets
+        if error.remedy is None or "crossmatch" in error.remedy:
+            raise
+        remedy = error.remedy.replace("--root", "data.root")
+        raise SourceError(
+            error.what, where=error.where, expected=error.expected, found=error.found, remedy=remedy
+        ) from error
 
 
 def choose_held_out(names: Sequence[str], share: float, seed: int) -> tuple[str, ...]:

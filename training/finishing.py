@@ -170,3 +170,14 @@ def print_figures(title: str, figures: Figures) -> None:
     for name, fields in figures.items():
         recall = fields["recall"]["1"]
         print_note(f"{title}, {name}: R@1 {recall:.3f}, MAP@R {fields['map_at_r']:.3f}")
+
+
+def say_outcome(result: RunResult) -> tuple[str, ...]:
+    """Where the bundle and the report are, and whether scores have probabilities: a line each."""
+    fields, calibration = result.to_json(), result.bundle.calibration
+    if calibration is None:
+        last = "not calibrated: data.holdout=0.25, calibration.folds=5 or `crossmatch model calibrate` does it"
+    else:
+        error = calibration.expected_calibration_error
+        last = "calibrated" if error is None else f"calibrated: error {error:.4f} on classes that the fit left out"
+    return f"{fields['bundle']}: model {fields['model']}", f"{fields['report']}: the run in one page", last

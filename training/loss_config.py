@@ -97,4 +97,4 @@ def _inapplicable(loss: str, parameter: str) -> str:
     taken = ", ".join(f"loss.{name}" for name in LOSSES[loss])
     others = [name for name, own in LOSSES.items() if parameter in own]
     nearest = difflib.get_close_matches(loss, others, n=1, cutoff=0.0)
-    return f"{loss} takes no loss.{parameter} ({nearest[0]} does); it takes {taken}"
+    return f"{loss} takes no loss.{parameter} ({nearest[0]} does); it takes {taken}: say loss.{parameter}=null"

@@ -42,6 +42,11 @@ def test_numbers_as_people_write_them(config_file: Path, text: str, value: float
         ("model.pretrained_share=[", "can not be read as YAML"),
         ("epochs=2", "expected section.key=value"),
         ("train.epochs", "expected section.key=value"),
+        (
+            "train.epochs=0",
+            "must be greater than or equal to 1 (found 0); set it in the file, or say train.epochs=VALUE after it",
+        ),
+        ("augmentation.crop_area=[0.5, 0.2]", "found (0.5, 0.2)"),
     ],
 )
 def test_a_wrong_word_is_named(config_file: Path, word: str, says: str) -> None:
@@ -69,6 +74,27 @@ def test_a_wrong_file_is_named(tmp_path: Path, text: str, says: str) -> None:
         read_config(path)
     assert says in str(caught.value)
     assert "bad.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "remedy"),
+    [
+        ("model.weights=none", "model.pretrained_share=0"),
+        ("loss.name=contrastive", "loss.smoothing=null"),
+        ("optimiser.name=adamw", "optimiser.momentum=null"),
+        ("optimiser.momentum=0", "optimiser.nesterov=false"),
+    ],
+)
+def test_two_words_that_do_not_go_together_name_the_one_to_change(wrong: str, remedy: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_config(CONFIGS / "grocery.yaml", [wrong])
+    line = str(caught.value)
+    assert f"say {remedy}" in line
+    assert not any(words in line for words in ("Value error", "=VALUE", "{"))
+    said = [remedy]
+    if wrong == "optimiser.name=adamw":  # which takes no Nesterov either
+        said.append("optimiser.nesterov=null")
+    read_config(CONFIGS / "grocery.yaml", [wrong, *said])
 
 
 def test_no_file(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from index.errors import SourceError, UsageError
-from tests.miniature_sets import MINIATURES
+from tests.miniature_sets import MINIATURES, write_picture
 from training import cli
 from training.config import Config
 from training.config_reading import read_config
@@ -22,6 +22,16 @@ PAPER = ("cub", "cars", "sop", "inshop")
 SMALL = ["model.backbone=test_resnet", "model.weights=none", "model.pretrained_share=0", "data.cache_gib=0.1"]
 SMALL += ["augmentation.input_size=32", "augmentation.resize=36", "evaluation.input_size=null", "evaluation.resize=36"]
 SMALL += ["train.batch_size=4", "train.device=cpu"]
+
+
+def write_folder(folder: Path) -> Path:
+    """Four classes of four pictures, of which `data.holdout` keeps two out."""
+    for number in range(16):
+        write_picture(folder / f"class-{number % 4}" / f"{number}.jpg", "red", number)
+    return folder
+
+
+MAKERS = {**MINIATURES, "folder": write_folder}
 
 
 @pytest.fixture
@@ -35,7 +45,7 @@ def app() -> typer.Typer:
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_configuration_is_tried_out(app: typer.Typer, tmp_path: Path, path: Path) -> None:
     name = path.stem.split("_")[0]
-    root = MINIATURES[name](tmp_path / "data")
+    root = MAKERS[name](tmp_path / "data")
     place = root / "dataset" if name == "grocery" else root
     words = ["train", str(path), f"data.root={place}", *SMALL, "--dry-run", "--json"]
     result = CliRunner().invoke(app, words, catch_exceptions=False)

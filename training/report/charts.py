@@ -17,6 +17,7 @@ Points = tuple[tuple[float, float], ...]
 WIDTH, HEIGHT = 380, 232  # of the drawing, in its own units
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 12, 42
 _MOST_POINTS = 300
+_LEAST_SPAN = 0.01  # of an axis, as a share of its values: less, and four digits would not tell its ticks apart
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,8 @@ def _scales(chart: Chart) -> tuple[_Scale, _Scale]:
     xs = [x for series in chart.series for x, _ in series.points] or [0.0, 1.0]
     ys = [y for series in chart.series for _, y in series.points] or [0.0, 1.0]
     return (
-        _scale(chart.x_range or _widen(min(xs), max(xs), 0.0), _LEFT, WIDTH - _RIGHT, whole=chart.whole_x),
-        _scale(chart.y_range or _widen(min(ys), max(ys), 0.05), HEIGHT - _BOTTOM, _TOP),
+        _scale(chart.x_range or _widen(xs, 0.0, whole=chart.whole_x), _LEFT, WIDTH - _RIGHT, whole=chart.whole_x),
+        _scale(chart.y_range or _widen(ys, 0.05), HEIGHT - _BOTTOM, _TOP),
     )
 
 
@@ -125,11 +126,15 @@ def _scale(limits: tuple[float, float], start: float, end: float, *, whole: bool
     return _Scale(*limits, start, end, tuple(tick for tick in ticks if not whole or tick == int(tick)))
 
 
-def _widen(low: float, high: float, share: float) -> tuple[float, float]:
-    if high > low:
-        return low - share * (high - low), high + share * (high - low)
-    half = abs(low) / 2 or 0.5
-    return low - half, high + half
+def _widen(values: Sequence[float], share: float, *, whole: bool = False) -> tuple[float, float]:
+    """The values' range with a share of it on either side; never so narrow that ticks would have one name."""
+    low, high = min(values), max(values)
+    if not high > low:
+        half = abs(low) / 2 or 0.5
+        return low - half, high + half
+    least = 0.0 if whole else _LEAST_SPAN * max(abs(low), abs(high))
+    more = max(share * (high - low), (least - (high - low)) / 2)
+    return low - more, high + more
 
 
 def _draw_axes(chart: Chart, x: _Scale, y: _Scale) -> str:
