@@ -95,10 +95,12 @@ class LazyGroup(TyperGroup):
 
 def _let_us_read(function: Any) -> Any:
     """The command without Typer's own check of paths: one that can not be read has failed (1), as a missing one has."""
-    for hint in get_type_hints(function, include_extras=True).values():
+    hints = get_type_hints(function, include_extras=True)
+    for hint in hints.values():
         for said in getattr(hint, "__metadata__", ()):
             if hasattr(said, "readable"):
                 said.readable = False
+    function.__annotations__ = hints  # else Typer would read the words anew
     return function
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -182,3 +183,24 @@ def test_debugging_shows_where(
     monkeypatch.setenv("CROSSMATCH_DEBUG", "1")
     assert raise_in_command(ValueError("a bug")) == 1
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["index", "info", "--index", "there"],
+        ["search", "there", "--index", "there"],
+        ["model", "verify", "there"],
+        ["index", "backup", "new", "--index", "there"],
+    ],
+    ids=" ".join,
+)
+def test_a_path_that_can_not_be_read_has_failed_as_a_missing_one_has(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Typer's own check ends in exit code 2."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # tests may run as root, who may read everything
+    assert crossmatch.run(words) == 1
+    assert "is not readable" not in capsys.readouterr().err

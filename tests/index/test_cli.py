@@ -16,6 +16,7 @@ from index.encoder import Encoder
 from index.queries import Page, Query, Strategy
 from index.searcher import Searcher, search_picture
 from tests.command_line import Output, build_command, fail, run_json
+from tests.tiny_model import tiny_calibration, write_tiny_bundle
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +66,15 @@ class TestInfo:
         db.close()
         line = fail(capsys, 1, "index", "info", "--index", str(tmp_path / "index"))
         assert "found format 999" in line
+
+
+def test_verify_says_whether_there_was_a_fault(built: Path, tmp_path: Path, capsys: Output) -> None:
+    assert crossmatch.run(["index", "verify", "--index", str(built)]) == 0
+    assert capsys.readouterr().out == f"{built}: no fault found\n"
+    shutil.copytree(built, tmp_path / "index")
+    (tmp_path / "index" / "reserve").write_bytes(b"x")
+    assert crossmatch.run(["index", "verify", "--index", str(tmp_path / "index")]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == f"{tmp_path / 'index'}: 1 fault remains"
 
 
 class TestSearch:
@@ -134,6 +144,21 @@ class TestSearch:
         assert lines[0][1:] == ["1.0000", "red", "red/red-0.png"]
         assert {line[2] for line in lines} == {"red"}
         assert err.startswith("4 of 24 items in ")
+
+    def test_people_see_probabilities_where_there_are_any(
+        self, tmp_path: Path, own_pictures: Path, capsys: Output
+    ) -> None:
+        bundle, index = write_tiny_bundle(tmp_path / "bundle", calibration=tiny_calibration()), tmp_path / "index"
+        assert crossmatch.run(build_command(own_pictures, bundle, index)) == 0
+        capsys.readouterr()
+        assert crossmatch.run(["search", "--key", "red/red-0.png", "--index", str(index), "-k", "1"]) == 0
+        (line,) = capsys.readouterr().out.splitlines()
+        assert line.split()[2:5] == ["p", "0.9800", "red"]
+
+    @pytest.mark.parametrize("score", ["2", "-1.5"])
+    def test_a_score_that_is_no_cosine(self, built: Path, capsys: Output, score: str) -> None:
+        line = fail(capsys, 2, "search", "--key", "x", "--index", str(built), "--min-score", score)
+        assert "'--min-score'" in line
 
     def test_bad_pictures(self, built: Path, tmp_path: Path, capsys: Output) -> None:
         words = tmp_path / "words.jpg"

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from index.terminal import print_facts, print_json, print_note, progress_bar
+from index.terminal import count_of, print_facts, print_json, print_note, progress_bar
 
 
 def test_json_is_one_document_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
@@ -30,6 +30,15 @@ def test_what_json_does_not_know_is_refused(value: float) -> None:
 def test_facts_are_aligned_and_nothing_is_a_dash(capsys: pytest.CaptureFixture[str]) -> None:
     print_facts({"size": 0, "generation": "0001-ab", "recall": None})
     assert capsys.readouterr().out == "size        0\ngeneration  0001-ab\nrecall      -\n"
+
+
+def test_numbers_for_people_have_four_decimals(capsys: pytest.CaptureFixture[str]) -> None:
+    print_facts({"size": 3, "loss": 2.0946231, "recall": 1.0})
+    assert capsys.readouterr().out == "size    3\nloss    2.0946\nrecall  1.0000\n"
+
+
+def test_counts() -> None:
+    assert [count_of(number, "fault") for number in (0, 1, 2)] == ["0 faults", "1 fault", "2 faults"]
 
 
 def test_notes_leave_standard_output_alone(capsys: pytest.CaptureFixture[str]) -> None:

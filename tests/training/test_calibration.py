@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -134,7 +135,10 @@ def test_the_command_writes_it_and_leaves_the_rest(
     assert Encoder(after).bundle.calibration == after.calibration
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "drawn"]  # no draft is left
     assert crossmatch.run(words) == 0
-    assert "expected_calibration_error" in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert "expected_calibration_error" in out
+    assert not re.search(r"[{}]|\d\.\d{5}", out)  # neither raw fields nor sixteen digits
+    assert f"crossmatch index build SOURCE --model {own_bundle.folder} --index DIR --update" in err
 
 
 def test_an_index_s_own_bundle_is_left_alone(

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from typer.testing import CliRunner
 
 from index.bundle import Bundle, read_bundle
 from index.errors import UsageError
+from tests.tiny_model import tiny_calibration
 from training import cli
+from training.finishing import RunResult, say_outcome
 
 TINY = """
 data: {name: folder}
@@ -51,6 +54,22 @@ def test_train_from_a_file_and_words(app: typer.Typer, tmp_path: Path, drawn_pic
     }
     assert bundle.manifest.training is not None
     assert bundle.manifest.training.seed == 3
+
+
+def test_train_ends_with_where_things_are(app: typer.Typer, tmp_path: Path, drawn_pictures: Path) -> None:
+    config, run = tmp_path / "run.yaml", tmp_path / "run"
+    config.write_text(TINY, encoding="utf-8")
+    words = ["train", str(config), f"data.root={drawn_pictures}", "--output", str(run)]
+    result = CliRunner().invoke(app, words, catch_exceptions=False)
+    first, second, third = result.stdout.splitlines()
+    assert first == f"{run / 'bundle'}: model {read_bundle(run / 'bundle').manifest.model_id}"
+    assert second == f"{run / 'report.html'}: the run in one page"
+    assert third.startswith("not calibrated: data.holdout=0.25")
+    calibrated = read_bundle(run / "bundle")
+    fields = tiny_calibration().model_dump(mode="json")
+    manifest = calibrated.manifest.model_copy(update={"calibration": fields})
+    lines = say_outcome(RunResult(replace(calibrated, manifest=manifest), 1, ()))
+    assert lines[2] == "calibrated: error 0.0200 on classes that the fit left out"
 
 
 def test_export_through_torch(app: typer.Typer, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,6 +33,13 @@ def test_the_seed_chooses_the_held_out_classes() -> None:
 def test_too_few_classes_to_hold_out() -> None:
     with pytest.raises(UsageError, match="too few classes to hold some out"):
         choose_held_out(NAMES[:3], 0.5, 0)
+
+
+@pytest.mark.parametrize("name", ["folder", "grocery"])
+def test_a_root_that_is_not_there_is_named_as_training_names_it(tmp_path: Path, name: Any) -> None:
+    with pytest.raises(SourceError, match=r"data\.root") as caught:
+        read_training_set(DataConfig(name, str(tmp_path / "nowhere")))
+    assert "--root" not in str(caught.value)
 
 
 def test_a_manifest(tmp_path: Path) -> None:

@@ -52,6 +52,16 @@ def test_higher_values_are_higher_up() -> None:
     assert high < low
 
 
+@given(st.floats(1e-6, 1e4), st.floats(0, 0.2))
+def test_each_tick_has_a_name_of_its_own(value: float, change: float) -> None:
+    """Of a loss that hardly changes, too: five ticks were called 0.6931."""
+    series = Series("s", ((1.0, value), (2.0, value * (1 + change / 1000)), (3.0, value * (1 + change))))
+    picture = ElementTree.fromstring(str(draw_lines(Chart("t", "x", "y", (series,)))))
+    names = [text.text for text in picture.findall(".//text[@text-anchor='end']")]
+    assert len(names) > 1
+    assert len(set(names)) == len(names)
+
+
 def test_names_from_users_are_escaped() -> None:
     picture = str(draw_lines(Chart("<b>", "x&y", '"', (Series("s", ((0.0, 1.0),)),), summary="<script>")))
     assert "<b>" not in picture
