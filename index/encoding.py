@@ -14,7 +14,7 @@ from index.errors import CrossmatchError
 from index.images import decode
 from index.layout import Layout, write_once, write_whole
 from index.preprocess import preprocess, reduce_to
-from index.reserve import require_room
+from index.reserve import explain_full, is_full, require_room
 from index.thumbnails import draw_thumbnail
 from index.writer import EncodedPicture
 
@@ -44,9 +44,14 @@ def encode_picture(layout: Layout, encoder: Encoder, data: bytes, path: str | No
     image = decode(data, encoder.limits, reduce_to=reduce_to(rule))
     vector = encoder.encode(preprocess(image, rule))
     content_hash = hash_content(data)
-    write_whole(layout.thumbnail(content_hash), draw_thumbnail(image), durable=False)
-    if path is None:
-        write_once(layout.original(content_hash), data)
+    try:
+        write_whole(layout.thumbnail(content_hash), draw_thumbnail(image), durable=False)
+        if path is None:
+            write_once(layout.original(content_hash), data)
+    except OSError as error:
+        if not is_full(error):
+            raise
+        raise explain_full(layout.folder) from error
     return EncodedPicture(content_hash, path, vector, encoder.bundle.manifest.model_id, copied=path is None)
 
 

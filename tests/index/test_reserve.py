@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from index.searcher import Searcher
 from index.sources import SourcePicture
 from index.verification import verify_index
 from tests.drawn_pictures import draw_picture
+from tests.small_disk import fill, mount_small_disk
 from tests.small_index import ask, make_small_index
 from tests.vector_gallery import add_rows, draw_rows, make_index
 
@@ -24,26 +24,8 @@ from tests.vector_gallery import add_rows, draw_rows, make_index
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 24 MiB of its own."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=24m", "none", str(disk)], capture_output=True, check=False
-    )
-    if done.returncode:
-        pytest.skip(f"no tmpfs can be mounted here: {done.stderr.decode().strip()}")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
-
-
-def fill(disk: Path) -> None:
-    """Leave not one byte free."""
-    with (disk / "filler").open("ab", buffering=0) as file:
-        for size in (2**20, 4096, 1):
-            try:
-                while True:
-                    file.write(b"x" * size)
-            except OSError:
-                continue
+    with mount_small_disk(tmp_path / "disk") as disk:
+        yield disk
 
 
 def list_files(folder: Path) -> set[str]:
