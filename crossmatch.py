@@ -153,7 +153,7 @@ def run(arguments: list[str]) -> int:
 
 def _fail_usage(error: Any) -> int:
     """A wrong call, or a group without a command, whose message is the group's help."""
-    message = error.format_message()
+    message = error.format_message().replace("Value error, ", "")  # the prefix of a library below Typer
     if type(error).__name__ == "NoArgsIsHelpError":
         typer.echo(message, err=True)
     else:

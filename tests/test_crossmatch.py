@@ -204,3 +204,9 @@ def test_a_path_that_can_not_be_read_has_failed_as_a_missing_one_has(
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # tests may run as root, who may read everything
     assert crossmatch.run(words) == 1
     assert "is not readable" not in capsys.readouterr().err
+
+
+def test_a_word_that_is_no_choice_is_named_without_a_library_s_prefix(capsys: pytest.CaptureFixture[str]) -> None:
+    assert crossmatch.run(["serve", "--index", "x", "--log-level", "raed"]) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("crossmatch: Invalid value for '--log-level': 'raed' is not one of 'debug', ")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -48,3 +50,11 @@ def test_without_a_network_and_after_an_interruption(tmp_path: Path) -> None:
     assert "the packages can not be downloaded: is there a network" in found.stderr.splitlines()[-1]
     assert "Traceback" not in found.stderr
     assert (venv / "install.log").read_text()
+
+
+def test_what_make_run_installs_is_enough_for_the_client_of_the_readme() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = re.findall(r"^\t@\.ci/install \$\(VENV\) (\S+)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)[0]
+    packages = [one for extra in extras.split(",") for one in project["optional-dependencies"][extra]]
+    assert any(one.startswith("httpx") for one in packages)
+    assert not any(one.startswith("torch") for one in packages)
