@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +14,8 @@ def plot_lines(
     path: Path, title: str, axes: tuple[str, str], xs: Sequence[float], lines: Mapping[str, Sequence[float]]
 ) -> None:
     """One line a name over evenly spaced `xs`; the y axis begins at 0."""
-    top = max(value for values in lines.values() for value in values) * 1.1
+    ticks = _choose_ticks(max(value for values in lines.values() for value in values))
+    top = ticks[-1]
     right = _WIDTH - 130
     step = (right - _LEFT) / max(1, len(xs) - 1)
 
@@ -30,10 +32,10 @@ def plot_lines(
         f'<text x="{middle}" y="{_HEIGHT - 10}" text-anchor="middle">{axes[0]}</text>',
         f'<text x="14" y="{_HEIGHT / 2}" text-anchor="middle" {turned}>{axes[1]}</text>',
     ]
-    for fraction in (0.0, 0.25, 0.5, 0.75, 1.0):
-        y = _HEIGHT - _BOTTOM - fraction / 1.1 * (_HEIGHT - _BOTTOM - _TOP)
+    for tick in ticks:
+        y = _HEIGHT - _BOTTOM - tick / top * (_HEIGHT - _BOTTOM - _TOP)
         parts.append(f'<line x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/>')
-        parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{top / 1.1 * fraction:.0f}</text>')
+        parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>')
     for number, x in enumerate(xs):
         at = _LEFT + number * step
         parts.append(f'<text x="{at:.1f}" y="{_HEIGHT - _BOTTOM + 16}" text-anchor="middle">{x:g}</text>')
@@ -45,3 +47,11 @@ def plot_lines(
         parts.append(f'<text x="{end_x + 6:.1f}" y="{end_y + 4:.1f}" fill="{colour}">{name}</text>')
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join([*parts, "</svg>"]) + "\n", encoding="utf-8")
+
+
+def _choose_ticks(most: float) -> list[float]:
+    """0 and up to six round numbers evenly above it, the last at least `most`."""
+    rough = most / 5
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * times for times in (1, 2, 2.5, 5, 10) if power * times >= rough)
+    return [step * number for number in range(math.ceil(most / step) + 1)]
